@@ -1,0 +1,153 @@
+package ca
+
+import "slices"
+
+// The reasons, in the order in which a request meets the checks.
+const (
+	ReasonInternal Reason = "internal"
+
+	ReasonCSRTooLarge     Reason = "csr_too_large"
+	ReasonCSREncoding     Reason = "csr_encoding"
+	ReasonCSRVersion      Reason = "csr_version"
+	ReasonCSRSignature    Reason = "csr_signature"
+	ReasonCSRSigAlgorithm Reason = "csr_signature_algorithm"
+	ReasonCSRSubject      Reason = "csr_subject"
+	ReasonCSRAttribute    Reason = "csr_attribute"
+	ReasonCSRExtension    Reason = "csr_extension"
+	ReasonCSRCA           Reason = "csr_asks_for_ca"
+	ReasonCSRUsage        Reason = "csr_usage"
+	ReasonCSRNames        Reason = "csr_names"
+	ReasonCSRIdentity     Reason = "csr_identity"
+	ReasonTTL             Reason = "ttl_invalid"
+	ReasonProfile         Reason = "profile_unknown"
+	ReasonRequest         Reason = "request_malformed"
+
+	ReasonKeyUnsupported Reason = "key_unsupported"
+	ReasonKeyWeak        Reason = "key_weak"
+	ReasonKeyBlocked     Reason = "key_blocked"
+	ReasonKeyOfCA        Reason = "key_of_ca"
+	ReasonKeyReused      Reason = "key_of_other_identity"
+
+	ReasonNoCredentials      Reason = "credentials_missing"
+	ReasonCredentialsDiffer  Reason = "credentials_differ"
+	ReasonTokenMalformed     Reason = "token_malformed"
+	ReasonTokenTooLarge      Reason = "token_too_large"
+	ReasonTokenAlgorithm     Reason = "token_algorithm"
+	ReasonTokenHeader        Reason = "token_header"
+	ReasonTokenKeyUnknown    Reason = "token_key_unknown"
+	ReasonTokenSignature     Reason = "token_signature"
+	ReasonTokenIssuer        Reason = "token_issuer"
+	ReasonTokenAudience      Reason = "token_audience"
+	ReasonTokenExpired       Reason = "token_expired"
+	ReasonTokenNotYet        Reason = "token_not_yet_valid"
+	ReasonTokenLifetime      Reason = "token_lifetime"
+	ReasonTokenSubject       Reason = "token_subject"
+	ReasonTokenUnbound       Reason = "token_unbound"
+	ReasonTokenUsed          Reason = "token_used"
+	ReasonClusterUnknown     Reason = "cluster_unknown"
+	ReasonKeysUnavailable    Reason = "token_keys_unavailable"
+	ReasonCertificateInvalid Reason = "certificate_invalid"
+	ReasonCertificateExpired Reason = "certificate_expired"
+	ReasonCertificateNames   Reason = "certificate_names"
+
+	ReasonPolicy        Reason = "policy_denied"
+	ReasonImpersonation Reason = "impersonation_denied"
+	ReasonMethodUnknown Reason = "method_unknown"
+
+	ReasonIdentityQuota Reason = "identity_quota"
+	ReasonOverloaded    Reason = "overloaded"
+
+	ReasonNotReady         Reason = "not_ready"
+	ReasonAuthorityExpired Reason = "authority_expired"
+	ReasonFIPS             Reason = "fips_error"
+	ReasonRecordFailed     Reason = "record_failed"
+	ReasonSigningFailed    Reason = "signing_failed"
+	ReasonRootUnavailable  Reason = "root_unavailable"
+	ReasonDraining         Reason = "draining"
+
+	ReasonNotFound Reason = "not_found"
+	ReasonStale    Reason = "stale"
+)
+
+type reasonInfo struct {
+	class  Class
+	public string
+}
+
+// reasons is the one list of refusals: class and the sentence for the client.
+var reasons = map[Reason]reasonInfo{
+	ReasonInternal: {Internal, "The certificate authority failed; its log has the details."},
+
+	ReasonCSRTooLarge:     {Malformed, "The CSR is larger than a CSR for a workload can be."},
+	ReasonCSREncoding:     {Malformed, "The CSR is not one well-formed PKCS#10 request."},
+	ReasonCSRVersion:      {Malformed, "The CSR's version is not 0."},
+	ReasonCSRSignature:    {Malformed, "The CSR's signature does not prove possession of its key."},
+	ReasonCSRSigAlgorithm: {Malformed, "The CSR is signed with an algorithm that is not approved."},
+	ReasonCSRSubject:      {Malformed, "The CSR names a subject; leave it empty, the identity comes from the credentials."},
+	ReasonCSRAttribute:    {Malformed, "The CSR carries an attribute other than one extension request."},
+	ReasonCSRExtension:    {Malformed, "The CSR asks for an extension that workloads do not get."},
+	ReasonCSRCA:           {Malformed, "The CSR asks for the right to sign certificates."},
+	ReasonCSRUsage:        {Malformed, "The CSR asks for a key usage that workloads do not get."},
+	ReasonCSRNames:        {Malformed, "The CSR must ask for no name or for exactly one SPIFFE ID."},
+	ReasonCSRIdentity:     {Denied, "The CSR asks for a name that is not the caller's own."},
+	ReasonTTL:             {Malformed, "The requested lifetime is not usable."},
+	ReasonProfile:         {Malformed, "There is no certificate profile of that name."},
+	ReasonRequest:         {Malformed, "The request is incomplete or has an unknown field value."},
+
+	ReasonKeyUnsupported: {Malformed, "The key's type or size is not approved; use ECDSA P-256, P-384 or RSA 2048, 3072, 4096."},
+	ReasonKeyWeak:        {Malformed, "The key is weak; generate a new one with a current library."},
+	ReasonKeyBlocked:     {Denied, "The key is on the block list; generate a new one."},
+	ReasonKeyOfCA:        {Denied, "The key belongs to a certificate authority; generate a new one."},
+	ReasonKeyReused:      {Denied, "The key already belongs to another identity; generate a new one."},
+
+	ReasonNoCredentials:      {Unauthenticated, "Send a token or a client certificate."},
+	ReasonCredentialsDiffer:  {Unauthenticated, "The token and the client certificate name different identities."},
+	ReasonTokenMalformed:     {Unauthenticated, "The token cannot be read."},
+	ReasonTokenTooLarge:      {Unauthenticated, "The token is larger than a token can be."},
+	ReasonTokenAlgorithm:     {Unauthenticated, "The token is signed with an algorithm that is not allowed."},
+	ReasonTokenHeader:        {Unauthenticated, "The token's header is not acceptable."},
+	ReasonTokenKeyUnknown:    {Unauthenticated, "The token is signed with an unknown key."},
+	ReasonTokenSignature:     {Unauthenticated, "The token's signature is wrong."},
+	ReasonTokenIssuer:        {Unauthenticated, "The token comes from an unknown issuer."},
+	ReasonTokenAudience:      {Unauthenticated, "The token is for another audience."},
+	ReasonTokenExpired:       {Unauthenticated, "The token has expired."},
+	ReasonTokenNotYet:        {Unauthenticated, "The token is not valid yet."},
+	ReasonTokenLifetime:      {Unauthenticated, "The token lives longer than is allowed."},
+	ReasonTokenSubject:       {Unauthenticated, "The token's subject is not a workload of this trust domain."},
+	ReasonTokenUnbound:       {Unauthenticated, "The token is not bound to the object that is required."},
+	ReasonTokenUsed:          {Unauthenticated, "The token was used before."},
+	ReasonClusterUnknown:     {Unauthenticated, "The cluster is not known."},
+	ReasonKeysUnavailable:    {Unavailable, "The keys that verify tokens cannot be had just now; retry."},
+	ReasonCertificateInvalid: {Unauthenticated, "The client certificate is not from this trust domain."},
+	ReasonCertificateExpired: {Unauthenticated, "The client certificate has expired."},
+	ReasonCertificateNames:   {Unauthenticated, "The client certificate must name exactly one SPIFFE ID of this trust domain."},
+
+	ReasonPolicy:        {Denied, "Policy does not grant this certificate to this caller."},
+	ReasonImpersonation: {Denied, "Asking for another workload's certificate is not enabled."},
+	ReasonMethodUnknown: {Denied, "There is no such method."},
+
+	ReasonIdentityQuota: {Exhausted, "This identity asks too often; retry after the time given."},
+	ReasonOverloaded:    {Exhausted, "The certificate authority is busy; retry after the time given."},
+
+	ReasonNotReady:         {Unavailable, "The certificate authority is not ready; retry."},
+	ReasonAuthorityExpired: {Unavailable, "The authority's own certificate has too little life left; an operator is needed."},
+	ReasonFIPS:             {Unavailable, "The cryptographic module is in its error state; an operator is needed."},
+	ReasonRecordFailed:     {Unavailable, "The issuance could not be recorded; retry."},
+	ReasonSigningFailed:    {Unavailable, "Signing failed; retry."},
+	ReasonRootUnavailable:  {Unavailable, "The root cannot be reached; retry."},
+	ReasonDraining:         {Unavailable, "This server is stopping; connect again."},
+
+	ReasonNotFound: {NotFound, "There is no such object."},
+	ReasonStale:    {Conflict, "The state has changed; load it again."},
+}
+
+// Reasons lists every reason in alphabetical order, for the tests that hold the
+// documentation and the wire tables to this list.
+func Reasons() []Reason {
+	all := make([]Reason, 0, len(reasons))
+	for r := range reasons {
+		all = append(all, r)
+	}
+	slices.Sort(all)
+	return all
+}

@@ -1,0 +1,61 @@
+package ca
+
+import (
+	"context"
+	"time"
+)
+
+// Slot is the part that an anchor plays in the bundle.
+type Slot string
+
+// The slots. Active signs; standby is published and never signs; draining was
+// active and is kept until its last leaf has died.
+const (
+	SlotActive   Slot = "active"
+	SlotStandby  Slot = "standby"
+	SlotDraining Slot = "draining"
+)
+
+// State is everything durable about a replica's authority except its private
+// keys and its issuance records: the bundle and the intermediates. It changes
+// only as a whole, by compare-and-swap.
+type State struct {
+	TrustDomain   string              `json:"trust_domain"`
+	BundleSeq     uint64              `json:"bundle_seq"`
+	Anchors       []StateAnchor       `json:"anchors"`
+	Intermediates []StateIntermediate `json:"intermediates"`
+	// PendingKey names a key that is being made; it is written before the key is
+	// created, so that a crash in between leaves nothing behind unnamed.
+	PendingKey string `json:"pending_key,omitempty"`
+}
+
+// StateAnchor is one trust anchor of the bundle.
+type StateAnchor struct {
+	Certificate []byte `json:"certificate"` // DER
+	Slot        Slot   `json:"slot"`
+}
+
+// StateIntermediate is one intermediate of this replica.
+type StateIntermediate struct {
+	KeyName      string    `json:"key_name"` // in the KeyStore
+	Chain        [][]byte  `json:"chain"`    // DER, the intermediate first, without the anchor
+	CreatedAt    time.Time `json:"created_at"`
+	RetiredAt    time.Time `json:"retired_at,omitzero"`    // no longer signs
+	DestroyAfter time.Time `json:"destroy_after,omitzero"` // its last leaf is dead then
+}
+
+// Version is the version of a stored State; 0 means that none is stored.
+type Version uint64
+
+// StateStore keeps one State.
+//
+// Replace is a compare-and-swap: it stores next only when the stored version is
+// old, and returns the new version. A lost race is an *Error with ReasonStale,
+// and nothing was written. Any other error leaves the outcome unknown: the
+// caller must Load again before it acts. Load of an empty store returns a zero
+// State with version 0 and no error. Replace returns only when next would
+// survive a crash.
+type StateStore interface {
+	Load(ctx context.Context) (State, Version, error)
+	Replace(ctx context.Context, old Version, next State) (Version, error)
+}
