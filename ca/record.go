@@ -11,7 +11,7 @@ type Record struct {
 	Seq          uint64    // position in the log, given by the store, starts at 1
 	Serial       string    // lower-case hex, no leading zero octets
 	Identity     string    // SPIFFE ID
-	DNSNames     []string  // only for profiles that grant them
+	DNSNames     []string  // DNS names and addresses, only for profiles that grant them
 	Evidence     Evidence  // what proved the caller
 	Profile      string    // name of the certificate profile
 	KeyHash      [32]byte  // SHA-256 of the SubjectPublicKeyInfo

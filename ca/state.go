@@ -2,6 +2,9 @@ package ca
 
 import (
 	"context"
+	"crypto/x509"
+	"fmt"
+	"slices"
 	"time"
 )
 
@@ -58,4 +61,50 @@ type Version uint64
 type StateStore interface {
 	Load(ctx context.Context) (State, Version, error)
 	Replace(ctx context.Context, old Version, next State) (Version, error)
+}
+
+// Bundle is the bundle that the state holds.
+func (s State) Bundle() (*Bundle, error) {
+	domain, err := ParseTrustDomain(s.TrustDomain)
+	if err != nil {
+		return nil, err
+	}
+	anchors := make([]Anchor, 0, len(s.Anchors))
+	for _, a := range s.Anchors {
+		cert, err := x509.ParseCertificate(a.Certificate)
+		if err != nil {
+			return nil, fmt.Errorf("reading anchor: %w", err)
+		}
+		anchors = append(anchors, Anchor{Certificate: cert, Slot: a.Slot})
+	}
+	return NewBundle(domain, s.BundleSeq, anchors)
+}
+
+// withIntermediate adds the intermediate that was pending under keyName.
+func (s State) withIntermediate(keyName string, i *Intermediate, now time.Time) State {
+	s.Intermediates = append(slices.Clone(s.Intermediates), StateIntermediate{
+		KeyName: keyName, Chain: i.chainDER, CreatedAt: now.UTC(),
+	})
+	s.PendingKey = ""
+	return s
+}
+
+func stateAnchors(anchors []Anchor) []StateAnchor {
+	stored := make([]StateAnchor, 0, len(anchors))
+	for _, a := range anchors {
+		stored = append(stored, StateAnchor{Certificate: a.Certificate.Raw, Slot: a.Slot})
+	}
+	return stored
+}
+
+func parseChain(chain [][]byte) ([]*x509.Certificate, error) {
+	certs := make([]*x509.Certificate, 0, len(chain))
+	for _, der := range chain {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, fmt.Errorf("reading certificate: %w", err)
+		}
+		certs = append(certs, cert)
+	}
+	return certs, nil
 }
