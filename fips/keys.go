@@ -6,7 +6,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	"errors"
 	"fmt"
 )
 
@@ -63,6 +62,9 @@ func GenerateKey(k KeyType) (crypto.Signer, error) {
 func KeyTypeOf(pub crypto.PublicKey) (KeyType, error) {
 	switch k := pub.(type) {
 	case *ecdsa.PublicKey:
+		if k == nil {
+			break
+		}
 		switch k.Curve {
 		case elliptic.P256():
 			return ECDSAP256, nil
@@ -70,8 +72,8 @@ func KeyTypeOf(pub crypto.PublicKey) (KeyType, error) {
 			return ECDSAP384, nil
 		}
 	case *rsa.PublicKey:
-		if k.N == nil {
-			return "", errors.New("naming key type: RSA key without a modulus")
+		if k == nil || k.N == nil {
+			break
 		}
 		switch k.N.BitLen() {
 		case 2048:

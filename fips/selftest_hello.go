@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	"net"
 
 	"golang.org/x/crypto/cryptobyte"
 )
@@ -54,7 +53,7 @@ func (p *tlsProbe) hello(h probeHello) error {
 		MinVersion:   tls.VersionTLS10,
 		CipherSuites: []uint16{h.suite},
 	}
-	sc, cc := net.Pipe()
+	sc, cc := memConnPair()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

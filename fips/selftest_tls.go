@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"net"
 	"time"
 )
 
@@ -177,7 +176,7 @@ func (p *tlsProbe) weakCertificate(certB64, keyB64 string) error {
 // handshake connects the two configurations in memory and returns the client's
 // view. Each side closes its end when done, so neither can wait for ever.
 func handshake(server, client *tls.Config) (tls.ConnectionState, error) {
-	sc, cc := net.Pipe()
+	sc, cc := memConnPair()
 	done := make(chan error, 1)
 	go func() {
 		s := tls.Server(sc, server)

@@ -35,6 +35,9 @@ type SignatureScheme struct {
 func SchemeFor(pub crypto.PublicKey) (SignatureScheme, error) {
 	switch k := pub.(type) {
 	case *ecdsa.PublicKey:
+		if k == nil {
+			break
+		}
 		switch k.Curve {
 		case elliptic.P256():
 			return schemeECDSA(x509.ECDSAWithSHA256, crypto.SHA256, 0x02), nil
