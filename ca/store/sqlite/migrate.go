@@ -1,0 +1,84 @@
+package sqlite
+
+import (
+	"fmt"
+
+	"github.com/kedge-ca/kedge/ca/store/schema"
+)
+
+// migrate brings the database to the schema of this program, in one transaction.
+func migrate(c *conn) error {
+	migrations, err := schema.Migrations(schema.SQLite())
+	if err != nil {
+		return err
+	}
+	return c.transaction(func() error {
+		version, err := schemaVersion(c)
+		if err != nil {
+			return err
+		}
+		if err := checkVersion(version, len(migrations)); err != nil {
+			return err
+		}
+		for _, m := range migrations[version:] {
+			if _, err := c.exec(m.SQL); err != nil {
+				return fmt.Errorf("migration %s: %w", m.Name, err)
+			}
+		}
+		_, err = c.exec("UPDATE schema_version SET version = ?", int64(len(migrations)))
+		return err
+	})
+}
+
+// schemaVersion reads the version, 0 in a database that it has just begun. A
+// database with tables but without a version is somebody else's.
+func schemaVersion(c *conn) (int, error) {
+	tables, err := c.queryInt("SELECT count(*) FROM sqlite_master")
+	if err != nil {
+		return 0, err
+	}
+	if tables == 0 {
+		if _, err := c.exec("CREATE TABLE schema_version (version INTEGER NOT NULL) STRICT"); err != nil {
+			return 0, err
+		}
+		_, err := c.exec("INSERT INTO schema_version (version) VALUES (0)")
+		return 0, err
+	}
+	return readVersion(c)
+}
+
+func readVersion(c *conn) (int, error) {
+	ours, err := c.queryInt("SELECT count(*) FROM sqlite_master WHERE name = 'schema_version'")
+	if err != nil {
+		return 0, err
+	}
+	if ours == 0 {
+		return 0, fmt.Errorf("it is a database of another program; give Kedge a directory of its own")
+	}
+	version, err := c.queryInt("SELECT version FROM schema_version")
+	return int(version), err
+}
+
+// checkCurrent refuses a database that is not of this program's schema, for
+// readers, which migrate nothing.
+func checkCurrent(c *conn) error {
+	migrations, err := schema.Migrations(schema.SQLite())
+	if err != nil {
+		return err
+	}
+	version, err := readVersion(c)
+	if err != nil {
+		return err
+	}
+	if version < len(migrations) {
+		return fmt.Errorf("its schema has version %d, this program needs %d; start the server once, which migrates it", version, len(migrations))
+	}
+	return checkVersion(version, len(migrations))
+}
+
+func checkVersion(version, known int) error {
+	if version < 0 || version > known {
+		return fmt.Errorf("its schema has version %d, and this program knows versions up to %d; run the newer program that wrote it", version, known)
+	}
+	return nil
+}

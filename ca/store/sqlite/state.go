@@ -1,0 +1,137 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/kedge-ca/kedge/ca"
+)
+
+// maxState bounds a stored state: some hundred certificates.
+const maxState = 4 << 20
+
+// Load implements ca.StateStore.
+func (s *Store) Load(ctx context.Context) (ca.State, ca.Version, error) {
+	var state ca.State
+	var version int64
+	var body []byte
+	err := s.reads.QueryRowContext(ctx, "SELECT version, body FROM state WHERE id = 1").Scan(&version, &body)
+	if errors.Is(err, sql.ErrNoRows) {
+		return state, 0, nil
+	}
+	if err != nil {
+		return state, 0, fmt.Errorf("reading state: %w", err)
+	}
+	if err := json.Unmarshal(body, &state); err != nil {
+		return ca.State{}, 0, fmt.Errorf("stored state is damaged: %w", err)
+	}
+	return state, ca.Version(version), nil
+}
+
+// Replace implements ca.StateStore.
+func (s *Store) Replace(ctx context.Context, old ca.Version, next ca.State) (ca.Version, error) {
+	body, err := json.Marshal(next)
+	if err != nil {
+		return 0, fmt.Errorf("encoding state: %w", err)
+	}
+	if len(body) > maxState {
+		return 0, fmt.Errorf("state of %d bytes, at most %d are kept", len(body), maxState)
+	}
+	err = s.exclusive(ctx, func(c *conn) error {
+		swap := "UPDATE state SET version = ?, body = ? WHERE id = 1 AND version = ?"
+		if old == 0 {
+			swap = "INSERT INTO state (id, version, body) SELECT 1, ?, ? WHERE ? = 0 AND NOT EXISTS (SELECT 1 FROM state)"
+		}
+		changed, err := c.exec(swap, int64(old)+1, string(body), int64(old))
+		if err == nil && changed == 0 {
+			return ca.Refuse(ca.ReasonStale, "the stored version is not %d", old)
+		}
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("replacing state: %w", err)
+	}
+	return old + 1, nil
+}
+
+// CreateJoinToken implements store.JoinTokens.
+func (s *Store) CreateJoinToken(ctx context.Context, t ca.JoinToken) error {
+	if t.Identity.IsZero() || t.ExpiresAt.IsZero() || t.CreatedBy == "" {
+		return fmt.Errorf("creating join token: it needs an identity, an end and its creator")
+	}
+	err := s.exclusive(ctx, func(c *conn) error {
+		added, err := c.exec("INSERT INTO join_tokens (hash, identity, expires_at, created_by) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+			t.Hash[:], t.Identity.String(), t.ExpiresAt.UnixMicro(), t.CreatedBy)
+		if err == nil && added == 0 {
+			return ca.Refuse(ca.ReasonStale, "it exists already")
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("creating join token: %w", err)
+	}
+	return nil
+}
+
+// UseJoinToken implements store.JoinTokens.
+func (s *Store) UseJoinToken(ctx context.Context, hash [32]byte, now time.Time) (ca.JoinToken, error) {
+	var token ca.JoinToken
+	err := s.exclusive(ctx, func(c *conn) error {
+		rows, err := c.query("SELECT identity, expires_at, created_by, used_at FROM join_tokens WHERE hash = ?", hash[:])
+		if err != nil {
+			return err
+		}
+		if len(rows) == 0 {
+			return ca.Refuse(ca.ReasonTokenKeyUnknown, "there is no such join token")
+		}
+		if rows[0][3] != nil {
+			return ca.Refuse(ca.ReasonTokenUsed, "the join token was used")
+		}
+		if token, err = decodeToken(hash, rows[0]); err != nil {
+			return err
+		}
+		if !now.Before(token.ExpiresAt) {
+			return ca.Refuse(ca.ReasonTokenExpired, "the join token ended at %s", token.ExpiresAt.Format(time.RFC3339))
+		}
+		_, err = c.exec("UPDATE join_tokens SET used_at = ? WHERE hash = ?", now.UnixMicro(), hash[:])
+		return err
+	})
+	if err != nil {
+		return ca.JoinToken{}, fmt.Errorf("using join token: %w", err)
+	}
+	return token, nil
+}
+
+// exclusive runs do in a transaction of its own.
+func (s *Store) exclusive(ctx context.Context, do func(*conn) error) error {
+	if s.writes == nil {
+		return errReadOnly()
+	}
+	j := s.writes.newJob()
+	j.do = func(c *conn) error {
+		return c.transaction(func() error { return do(c) })
+	}
+	return s.writes.submit(ctx, j)
+}
+
+// decodeToken reads a row of identity, expires_at, created_by.
+func decodeToken(hash [32]byte, row []driver.Value) (ca.JoinToken, error) {
+	name, isText := row[0].(string)
+	expires, isInt := row[1].(int64)
+	creator, isAlsoText := row[2].(string)
+	if !isText || !isInt || !isAlsoText {
+		return ca.JoinToken{}, fmt.Errorf("stored join token is damaged")
+	}
+	identity, err := ca.ParseIdentity(name)
+	if err != nil {
+		return ca.JoinToken{}, fmt.Errorf("stored join token is damaged: %w", err)
+	}
+	return ca.JoinToken{
+		Hash: hash, Identity: identity, ExpiresAt: time.UnixMicro(expires).UTC(), CreatedBy: creator,
+	}, nil
+}
