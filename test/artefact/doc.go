@@ -10,5 +10,6 @@
 // proved, KEDGE_BIN names the stripped binary and KEDGE_BIN_UNSTRIPPED its twin
 // with symbols, KEDGE_PKG the program's package (./cmd/ca). Without KEDGE_BIN
 // they build both themselves; without EXPECT_FIPS there is nothing to prove and
-// they say that they were skipped. `make artefact` and CI call them.
+// they say that they were skipped. `make artefact` and CI call them with
+// -count=1: go test's cache does not see the sources of a binary it only runs.
 package artefact
