@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"os"
 	"testing"
 	"time"
 
@@ -142,15 +143,35 @@ func TestPreAuthEncodingIsDSSE(t *testing.T) {
 		string(preAuthEncoding("http://example.com/HelloWorld", []byte("hello world"))))
 }
 
+// goldenReport is an envelope made by an earlier build and the anchor of its
+// signer, whose key nobody has.
+func goldenReport(t testing.TB) ([]byte, *x509.CertPool) {
+	t.Helper()
+	signed, err := os.ReadFile("testdata/report-signed.json")
+	require.NoError(t, err)
+	anchor, err := os.ReadFile("testdata/report-root.pem")
+	require.NoError(t, err)
+	pool := x509.NewCertPool()
+	require.True(t, pool.AppendCertsFromPEM(anchor))
+	return signed, pool
+}
+
+// What an auditor filed once must verify with every later program.
+func TestEnvelopeOfAnEarlierBuildVerifies(t *testing.T) {
+	signed, pool := goldenReport(t)
+	r, _, err := VerifyReport(signed, pool, day("2026-11-24").Add(13*time.Hour))
+	require.NoError(t, err)
+	require.Equal(t, "4735", r.Module.CMVP)
+}
+
 func FuzzVerifyReport(f *testing.F) {
-	a := newAuthority(f)
-	signed, _ := signedReport(f, a, nil)
+	signed, pool := goldenReport(f)
 	var original SignedReport
 	require.NoError(f, json.Unmarshal(signed, &original))
 	f.Add(signed)
 	f.Add([]byte(`{"payloadType":"application/vnd.kedge.fips-report.v1+json","payload":"e30=","signatures":[{"chain":["AA=="]}]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r, cert, err := VerifyReport(b, a.pool, day("2026-11-24").Add(13*time.Hour))
+		r, cert, err := VerifyReport(b, pool, day("2026-11-24").Add(13*time.Hour))
 		if err != nil {
 			return
 		}
