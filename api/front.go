@@ -1,0 +1,167 @@
+package api
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+
+	"github.com/kedge-ca/kedge/api/authn"
+	"github.com/kedge-ca/kedge/ca"
+	"github.com/kedge-ca/kedge/fips"
+)
+
+// Issuer is what the front needs of the authority; *ca.Authority is one.
+type Issuer interface {
+	Issue(ctx context.Context, caller ca.Caller, r ca.Request) (ca.Issued, error)
+	Bundle() *ca.Bundle
+	Policy() fips.Policy
+}
+
+// Authenticator is what the front needs of api/authn; *authn.Authenticator is one.
+type Authenticator interface {
+	Authenticate(ctx context.Context, c authn.Credentials, bundle *ca.Bundle) (ca.Caller, error)
+	AuthenticateCertificate(ctx context.Context, c authn.Credentials, bundle *ca.Bundle) (ca.Caller, error)
+}
+
+// Order is a request for a certificate, off the wire and not yet judged.
+type Order struct {
+	Protocol        Protocol
+	CSR             []byte        // DER
+	TTL             time.Duration // 0 asks for the default
+	Profile         string        // "" leaves the choice to policy
+	CertificateOnly bool          // renewal: a token is not looked at
+}
+
+// FrontConfig is what a Front is made of; all fields are needed.
+type FrontConfig struct {
+	Issuer        Issuer
+	Authenticator func() Authenticator // the one in force; a reload replaces it
+	Quota         *Quota
+	Gate          *Gate
+	Metrics       *Metrics
+	Now           func() time.Time
+}
+
+// Front is the path of every order, whatever protocol it came by: who is
+// calling, may it call so often, what does it ask for, sign.
+type Front struct{ c FrontConfig }
+
+// NewFront checks c.
+func NewFront(c FrontConfig) (*Front, error) {
+	if c.Issuer == nil || c.Authenticator == nil || c.Quota == nil || c.Gate == nil || c.Metrics == nil || c.Now == nil {
+		return nil, fmt.Errorf("front needs an issuer, an authenticator, a quota, a gate, metrics and a clock")
+	}
+	return &Front{c: c}, nil
+}
+
+// Issue fills the order for whoever sent it. Errors are *ca.Error.
+func (f *Front) Issue(ctx context.Context, o Order) (ca.Issued, error) {
+	leave, err := f.c.Gate.enter(ctx, f.c.Now())
+	if err != nil {
+		return ca.Issued{}, err
+	}
+	defer func() { leave(f.c.Now()) }()
+	start := f.c.Now()
+	caller, err := f.authenticate(ctx, o)
+	authenticated := f.c.Now()
+	f.c.Metrics.stageAuthn.Observe(authenticated.Sub(start).Seconds())
+	if err != nil {
+		return ca.Issued{}, err
+	}
+	if err := f.c.Quota.spend(caller.Identity(), authenticated); err != nil {
+		return ca.Issued{}, err
+	}
+	request, err := ca.ParseRequest(o.CSR, ca.RequestOptions{
+		TTL: o.TTL, Profile: o.Profile, RequestID: RequestID(ctx), Now: authenticated,
+	}, f.c.Issuer.Policy())
+	parsed := f.c.Now()
+	f.c.Metrics.stageParse.Observe(parsed.Sub(authenticated).Seconds())
+	if err != nil {
+		return ca.Issued{}, err
+	}
+	issued, err := f.c.Issuer.Issue(ctx, caller, request)
+	f.c.Metrics.stageSign.Observe(f.c.Now().Sub(parsed).Seconds())
+	if err != nil {
+		return ca.Issued{}, err
+	}
+	f.c.Metrics.issued(issued.Profile, caller.Evidence().Method, o.Protocol)
+	return issued, nil
+}
+
+func (f *Front) authenticate(ctx context.Context, o Order) (ca.Caller, error) {
+	c, err := credentialsOf(ctx)
+	if err != nil {
+		return ca.Caller{}, err
+	}
+	if o.CertificateOnly {
+		return f.c.Authenticator().AuthenticateCertificate(ctx, c, f.c.Issuer.Bundle())
+	}
+	return f.c.Authenticator().Authenticate(ctx, c, f.c.Issuer.Bundle())
+}
+
+// credentialsOf takes the credentials of a call off the wire. Headers in which a
+// proxy forwards somebody's identity are never looked at.
+func credentialsOf(ctx context.Context) (authn.Credentials, error) {
+	var c authn.Credentials
+	if md, ok := metadata.FromIncomingContext(ctx); ok {
+		token, err := bearer(md.Get("authorization"))
+		if err != nil {
+			return c, err
+		}
+		c.Token = token
+		switch ids := md.Get("clusterid"); len(ids) {
+		case 0:
+		case 1:
+			c.ClusterID = ids[0]
+		default:
+			return c, ca.Refuse(ca.ReasonClusterUnknown, "%d cluster ids", len(ids))
+		}
+	}
+	if p, ok := peer.FromContext(ctx); ok {
+		c.Peer = p.Addr.String()
+		c.TLS = tlsState(p)
+	}
+	return c, nil
+}
+
+func tlsState(p *peer.Peer) *tls.ConnectionState {
+	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	if !ok {
+		return nil
+	}
+	return &info.State
+}
+
+// bearer reads "Bearer <token>" (RFC 6750 §2.1; the scheme in any case, RFC 9110
+// §11.1). Two headers are refused rather than one of them chosen.
+func bearer(values []string) (string, error) {
+	const scheme = "bearer "
+	switch {
+	case len(values) == 0:
+		return "", nil
+	case len(values) > 1:
+		return "", ca.Refuse(ca.ReasonTokenMalformed, "%d authorization headers", len(values))
+	case len(values[0]) <= len(scheme) || !equalFold(values[0][:len(scheme)], scheme):
+		return "", ca.Refuse(ca.ReasonTokenMalformed, "authorization is not a bearer token")
+	}
+	return values[0][len(scheme):], nil
+}
+
+// equalFold compares ASCII without case; lower is lower-case.
+func equalFold(s, lower string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		if c != lower[i] {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,139 @@
+package api
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	"github.com/kedge-ca/kedge/ca"
+	"github.com/kedge-ca/kedge/fips"
+)
+
+type requestIDKey struct{}
+
+// RequestID is the id of the call that ctx belongs to: 16 hex digits in the
+// record, the log and the client's error; "" outside a call.
+func RequestID(ctx context.Context) string {
+	id, _ := ctx.Value(requestIDKey{}).(string)
+	return id
+}
+
+func withRequestID(ctx context.Context) (context.Context, string, error) {
+	var raw [8]byte
+	if err := fips.Random(raw[:]); err != nil {
+		return ctx, "", err
+	}
+	id := hex.EncodeToString(raw[:])
+	return context.WithValue(ctx, requestIDKey{}, id), id, nil
+}
+
+// unary is around every unary call: request id, deadline, panic guard, and the
+// refusal that the client sees.
+func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
+	ctx, id, err := withRequestID(ctx)
+	if err != nil {
+		return nil, s.refuse(ctx, info.FullMethod, id, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.c.RequestTimeout)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			resp, err = nil, s.panicked(ctx, info.FullMethod, id, p)
+		}
+	}()
+	resp, err = next(ctx, req)
+	if err != nil {
+		return nil, s.refuse(ctx, info.FullMethod, id, err)
+	}
+	return resp, nil
+}
+
+// stream is the same around streams, which have no deadline.
+func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
+	ctx, id, err := withRequestID(ss.Context())
+	if err != nil {
+		return s.refuse(ctx, info.FullMethod, id, err)
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = s.panicked(ctx, info.FullMethod, id, p)
+		}
+	}()
+	if err := next(srv, &streamWithContext{ServerStream: ss, ctx: ctx}); err != nil {
+		return s.refuse(ctx, info.FullMethod, id, err)
+	}
+	return nil
+}
+
+type streamWithContext struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (s *streamWithContext) Context() context.Context { return s.ctx }
+
+// unknownMethod answers whatever is not registered, before it reads anything.
+func unknownMethod(_ any, ss grpc.ServerStream) error {
+	method, _ := grpc.MethodFromServerStream(ss)
+	return ca.Refuse(ca.ReasonMethodUnknown, "method %q", method)
+}
+
+// refuse logs and counts err and makes what the client sees of it. A status that
+// gRPC itself made, such as a message that cannot be decoded, passes.
+func (s *Server) refuse(ctx context.Context, method, id string, err error) error {
+	protocol := protocolOf(method)
+	var reason *ca.Error
+	if _, isStatus := status.FromError(err); isStatus && !errors.As(err, &reason) {
+		return err
+	}
+	switch {
+	case errors.As(err, &reason):
+	case errors.Is(err, context.Canceled):
+		return status.FromContextError(context.Canceled).Err()
+	case errors.Is(err, context.DeadlineExceeded):
+		err = &ca.Error{Reason: ca.ReasonOverloaded, Err: err}
+	}
+	code := ca.ReasonOf(err)
+	s.c.Metrics.refused(code, protocol)
+	level := slog.LevelInfo
+	if c := code.Class(); c == ca.Internal || c == ca.Unavailable {
+		level = slog.LevelError
+	}
+	s.c.Log.LogAttrs(ctx, level, "refused",
+		slog.String("request_id", id), slog.String("reason", string(code)), slog.String("method", method),
+		slog.String("peer", peerOf(ctx)), slog.String("error", err.Error()))
+	return refusal(err, protocol, id)
+}
+
+func (s *Server) panicked(ctx context.Context, method, id string, p any) error {
+	s.c.Metrics.panics.Inc()
+	s.c.Log.LogAttrs(ctx, slog.LevelError, "panic in a request",
+		slog.String("request_id", id), slog.String("method", method), slog.String("panic", fmt.Sprint(p)), slog.String("stack", string(debug.Stack())))
+	return refusal(ca.Refuse(ca.ReasonInternal, "panic"), protocolOf(method), id)
+}
+
+// protocolOf tells the protocol by the service in a full method name.
+func protocolOf(method string) Protocol {
+	switch {
+	case strings.HasPrefix(method, "/istio.v1.auth."):
+		return ProtocolIstio
+	case strings.HasPrefix(method, "/kedge.v1.Admin/"):
+		return ProtocolAdmin
+	}
+	return ProtocolKedge
+}
+
+func peerOf(ctx context.Context) string {
+	if p, ok := peer.FromContext(ctx); ok {
+		return p.Addr.String()
+	}
+	return ""
+}

@@ -1,0 +1,120 @@
+package api
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+)
+
+// Sizes of what a client may send and of what a connection costs. A CSR has at
+// most 4 KiB and a token 16 KiB; small buffers keep an idle proxy cheap.
+const (
+	maxMessage     = 64 << 10
+	maxHeaderList  = 32 << 10
+	maxStreams     = 256
+	readBuffer     = 4 << 10
+	writeBuffer    = 4 << 10
+	windowSize     = 64 << 10
+	handshakeLimit = 10 * time.Second
+)
+
+// ServerConfig is what a Server is made of.
+type ServerConfig struct {
+	TLS            *tls.Config // of fips.ServerTLS, with "h2"
+	Metrics        *Metrics
+	Log            *slog.Logger
+	Now            func() time.Time
+	Handshakes     int           // TLS handshakes at once
+	RequestTimeout time.Duration // deadline of a unary call; proxies set none
+	ConnectionAge  time.Duration // a connection is asked to reconnect after about so long; 0 never
+	ConnectionIdle time.Duration // an idle connection is closed after so long; 0 never
+}
+
+// Server is the gRPC server on the TLS port. Adapters register on Registrar
+// before Serve.
+type Server struct {
+	c      ServerConfig
+	grpc   *grpc.Server
+	health *health.Server
+	drain  chan struct{} // closed when a drain begins
+}
+
+// NewServer makes a server that serves health and nothing else yet.
+func NewServer(c ServerConfig) (*Server, error) {
+	if c.TLS == nil || c.Metrics == nil || c.Log == nil || c.Now == nil || c.Handshakes <= 0 || c.RequestTimeout <= 0 {
+		return nil, fmt.Errorf("server needs TLS, metrics, a log, a clock and limits above 0")
+	}
+	s := &Server{c: c, health: health.NewServer(), drain: make(chan struct{})}
+	creds := &gatedCredentials{
+		TransportCredentials: credentials.NewTLS(c.TLS), slots: make(chan struct{}, c.Handshakes), metrics: c.Metrics,
+	}
+	s.grpc = grpc.NewServer(
+		grpc.Creds(creds),
+		grpc.ConnectionTimeout(handshakeLimit),
+		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxHeaderListSize(maxHeaderList), grpc.MaxConcurrentStreams(maxStreams),
+		grpc.ReadBufferSize(readBuffer), grpc.WriteBufferSize(writeBuffer), grpc.SharedWriteBuffer(true),
+		grpc.InitialWindowSize(windowSize), grpc.InitialConnWindowSize(windowSize),
+		// Proxies ping every 30 s while a call is open, some faster; grpc-go's
+		// default of 5 min would answer them with GOAWAY.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			MaxConnectionAge: c.ConnectionAge, MaxConnectionAgeGrace: 2 * c.RequestTimeout, MaxConnectionIdle: c.ConnectionIdle,
+			Time: 60 * time.Second, Timeout: 20 * time.Second,
+		}),
+		grpc.UnaryInterceptor(s.unary), grpc.StreamInterceptor(s.stream), grpc.UnknownServiceHandler(unknownMethod),
+	)
+	healthpb.RegisterHealthServer(s.grpc, s.health)
+	return s, nil
+}
+
+// Registrar is where adapters register their services.
+func (s *Server) Registrar() grpc.ServiceRegistrar { return s.grpc }
+
+// Draining is closed when a drain begins; streams end then.
+func (s *Server) Draining() <-chan struct{} { return s.drain }
+
+// SetServing is what health answers.
+func (s *Server) SetServing(ok bool) {
+	state := healthpb.HealthCheckResponse_NOT_SERVING
+	if ok {
+		state = healthpb.HealthCheckResponse_SERVING
+	}
+	s.health.SetServingStatus("", state)
+}
+
+// Serve serves on l until Drain or an error of the listener.
+func (s *Server) Serve(l net.Listener) error {
+	if err := s.grpc.Serve(l); err != nil {
+		return fmt.Errorf("serving %s: %w", l.Addr(), err)
+	}
+	return nil
+}
+
+// Drain stops taking connections and calls, lets calls in flight finish until ctx
+// ends, and then closes everything. It tells whether all could finish.
+func (s *Server) Drain(ctx context.Context) bool {
+	s.health.Shutdown()
+	close(s.drain)
+	done := make(chan struct{})
+	go func() {
+		s.grpc.GracefulStop()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+		s.grpc.Stop()
+		<-done
+		return false
+	}
+}
