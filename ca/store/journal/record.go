@@ -19,17 +19,17 @@ const (
 	maxSerial     = 20 // octets, RFC 5280 §4.1.2.2
 )
 
-// EncodeRecord is the stored form of r without Seq and VoidedReason, which the
-// store keeps beside it. Binary, because every byte of it is paid for on the path
-// of a request: JSON costs three times the time and twice the space.
-func EncodeRecord(r ca.Record) ([]byte, error) {
-	b := make([]byte, 0, 512)
+// AppendRecord appends to b the stored form of r without Seq and VoidedReason,
+// which the store keeps beside it. Binary, because every byte of it is paid for on
+// the path of a request: JSON costs three times the time and twice the space.
+func AppendRecord(b []byte, r *ca.Record) ([]byte, error) {
+	begin := len(b)
 	b = append(b, recordVersion)
 	b, err := appendSerial(b, r.Serial)
 	if err != nil {
 		return nil, err
 	}
-	for _, t := range []time.Time{r.IssuedAt, r.NotBefore, r.NotAfter} {
+	for _, t := range [...]time.Time{r.IssuedAt, r.NotBefore, r.NotAfter} {
 		b = binary.BigEndian.AppendUint64(b, uint64(t.UnixMicro()))
 	}
 	b = append(b, r.KeyHash[:]...)
@@ -37,7 +37,7 @@ func EncodeRecord(r ca.Record) ([]byte, error) {
 	b = append(b, r.Anchor[:]...)
 	b = binary.AppendUvarint(b, r.BundleSeq)
 	e := &r.Evidence
-	for _, s := range []string{
+	for _, s := range [...]string{
 		r.Identity, r.Profile, r.Issuer, string(e.Method), e.Issuer, e.Subject,
 		e.Cluster, e.Pod, e.Node, e.TokenHash, e.Peer, r.RequestID,
 	} {
@@ -47,13 +47,13 @@ func EncodeRecord(r ca.Record) ([]byte, error) {
 	for _, s := range r.DNSNames {
 		b = appendText(b, s)
 	}
-	if len(b) > MaxRecord {
-		return nil, fmt.Errorf("record of %d bytes, at most %d are kept", len(b), MaxRecord)
+	if n := len(b) - begin; n > MaxRecord {
+		return nil, fmt.Errorf("record of %d bytes, at most %d are kept", n, MaxRecord)
 	}
 	return b, nil
 }
 
-// DecodeRecord reads what EncodeRecord wrote and refuses everything else.
+// DecodeRecord reads what AppendRecord wrote and refuses everything else.
 func DecodeRecord(seq uint64, body []byte) (ca.Record, error) {
 	d := decoder{rest: body}
 	if version := d.bytes(1); d.failed == "" && version[0] != recordVersion {

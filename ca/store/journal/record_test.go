@@ -31,6 +31,8 @@ func record(n int) ca.Record {
 	}
 }
 
+func encode(r ca.Record) ([]byte, error) { return journal.AppendRecord(nil, &r) }
+
 func TestRecordDecodesToWhatWasEncoded(t *testing.T) {
 	precise := record(4)
 	precise.IssuedAt = precise.IssuedAt.Add(789).In(time.FixedZone("", 3600))
@@ -44,7 +46,7 @@ func TestRecordDecodesToWhatWasEncoded(t *testing.T) {
 		"texts that are hex":      odd,
 	} {
 		t.Run(name, func(t *testing.T) {
-			body, err := journal.EncodeRecord(r)
+			body, err := encode(r)
 			require.NoError(t, err)
 			decoded, err := journal.DecodeRecord(r.Seq, body)
 			require.NoError(t, err)
@@ -59,12 +61,12 @@ func TestRecordDecodesToWhatWasEncoded(t *testing.T) {
 func TestRecordOfAKubernetesWorkloadIsSmall(t *testing.T) {
 	r := record(1)
 	r.DNSNames = nil
-	body, err := journal.EncodeRecord(r)
+	body, err := encode(r)
 	require.NoError(t, err)
 	require.Less(t, len(body), 400)
 }
 
-func TestEncodeRecordRefuses(t *testing.T) {
+func TestAppendRecordRefuses(t *testing.T) {
 	for name, row := range map[string]struct {
 		spoil func(*ca.Record)
 		want  string
@@ -83,14 +85,14 @@ func TestEncodeRecordRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := record(1)
 			row.spoil(&r)
-			_, err := journal.EncodeRecord(r)
+			_, err := encode(r)
 			require.ErrorContains(t, err, row.want)
 		})
 	}
 }
 
 func TestDecodeRecordRefusesEveryTruncationAndMore(t *testing.T) {
-	body, err := journal.EncodeRecord(record(1))
+	body, err := encode(record(1))
 	require.NoError(t, err)
 	for n := range body {
 		_, err := journal.DecodeRecord(1, body[:n])
@@ -106,7 +108,7 @@ func TestDecodeRecordRefusesEveryTruncationAndMore(t *testing.T) {
 // FuzzDecodeRecord: what decodes encodes to the same bytes.
 func FuzzDecodeRecord(f *testing.F) {
 	for n := range 3 {
-		body, err := journal.EncodeRecord(record(n))
+		body, err := encode(record(n))
 		require.NoError(f, err)
 		f.Add(body)
 	}
@@ -115,7 +117,7 @@ func FuzzDecodeRecord(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := journal.EncodeRecord(r)
+		again, err := encode(r)
 		if len(body) > journal.MaxRecord {
 			require.Error(t, err)
 			return
@@ -125,11 +127,13 @@ func FuzzDecodeRecord(f *testing.F) {
 	})
 }
 
-func BenchmarkEncodeRecord(b *testing.B) {
+func BenchmarkAppendRecord(b *testing.B) {
 	r := record(1)
+	var buffer []byte
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := journal.EncodeRecord(r); err != nil {
+		var err error
+		if buffer, err = journal.AppendRecord(buffer[:0], &r); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -50,24 +50,37 @@ func (s *Segment) Len() uint64 {
 // IsFull tells whether s has to be stored and a new one begun.
 func (s *Segment) IsFull() bool { return s.Len() >= SegmentLen }
 
+// Summary is what a segment takes from one record. It is made where the record is
+// made, so that the one goroutine that writes has less to do.
+type Summary struct {
+	issued, notAfter int64    // microseconds since 1970
+	keys             []uint64 // hashes of everything a query can ask for
+}
+
+// Set makes s the summary of r, using its memory again.
+func (s *Summary) Set(r *ca.Record) {
+	s.issued, s.notAfter = r.IssuedAt.UnixMicro(), r.NotAfter.UnixMicro()
+	s.keys = append(s.keys[:0],
+		hash(keySerial, r.Serial), hash(keyMethod, string(r.Evidence.Method)),
+		hash(keyCluster, r.Evidence.Cluster), hash(keyIdentity, r.Identity))
+	for i := len(scheme); i < len(r.Identity); i++ {
+		if r.Identity[i] == '/' {
+			s.keys = append(s.keys, hash(keyPrefix, r.Identity[:i+1]))
+		}
+	}
+}
+
 // Add adds the next record.
-func (s *Segment) Add(seq uint64, r *ca.Record) {
+func (s *Segment) Add(seq uint64, r *Summary) {
 	if s.First == 0 {
 		s.First = seq
 	}
 	s.Last = seq
-	issued := r.IssuedAt.UnixMicro()
-	s.IssuedMin = min(s.IssuedMin, issued)
-	s.IssuedMax = max(s.IssuedMax, issued)
-	s.NotAfterMax = max(s.NotAfterMax, r.NotAfter.UnixMicro())
-	s.set(hash(keySerial, r.Serial))
-	s.set(hash(keyMethod, string(r.Evidence.Method)))
-	s.set(hash(keyCluster, r.Evidence.Cluster))
-	s.set(hash(keyIdentity, r.Identity))
-	for i := len(scheme); i < len(r.Identity); i++ {
-		if r.Identity[i] == '/' {
-			s.set(hash(keyPrefix, r.Identity[:i+1]))
-		}
+	s.IssuedMin = min(s.IssuedMin, r.issued)
+	s.IssuedMax = max(s.IssuedMax, r.issued)
+	s.NotAfterMax = max(s.NotAfterMax, r.notAfter)
+	for _, key := range r.keys {
+		s.set(key)
 	}
 }
 

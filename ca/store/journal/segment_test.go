@@ -15,8 +15,10 @@ import (
 func segment(t *testing.T, records ...ca.Record) *journal.Segment {
 	t.Helper()
 	s := journal.NewSegment()
+	var summary journal.Summary
 	for _, r := range records {
-		s.Add(r.Seq, &r)
+		summary.Set(&r)
+		s.Add(r.Seq, &summary)
 	}
 	require.NoError(t, s.Check())
 	return s
@@ -58,7 +60,9 @@ func TestSegmentNeverHidesAMatchAndRarelyShowsNone(t *testing.T) {
 		r := record(n)
 		r.Serial = fmt.Sprintf("7f%016x%016x", random.Uint64(), random.Uint64())
 		r.Identity = fmt.Sprintf("spiffe://cluster.local/ns/team-%d/sa/app-%d", n%200, n) // all differ: the worst case
-		s.Add(uint64(n), &r)
+		var summary journal.Summary
+		summary.Set(&r)
+		s.Add(uint64(n), &summary)
 		records = append(records, r)
 	}
 	require.EqualValues(t, journal.SegmentLen, s.Len())

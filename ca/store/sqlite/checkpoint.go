@@ -80,7 +80,7 @@ func (k *checkpointer) checkpoint() error {
 		return nil
 	}
 	j := k.writer.newJob()
-	j.do = func(c *conn) error {
+	j.alone = func(c *conn) error {
 		_, err := copyPages(c)
 		return err
 	}

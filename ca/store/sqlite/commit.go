@@ -19,7 +19,6 @@ func (l *log) commit(batch []*job) {
 		return
 	}
 	batch = l.admit(batch)
-	l.last = len(batch)
 	if len(batch) == 0 {
 		return
 	}
@@ -33,9 +32,9 @@ func (l *log) commit(batch []*job) {
 	}
 	seq := l.ends.records.seq
 	for _, j := range batch {
-		if j.record != nil {
+		if j.serial != "" {
 			seq++
-			l.tail.Add(seq, j.record)
+			l.tail.Add(seq, &j.summary)
 		}
 	}
 	l.ends = next
@@ -62,8 +61,8 @@ func (l *log) admit(batch []*job) []*job {
 			answer([]*job{j}, err)
 			continue
 		}
-		if j.record != nil {
-			l.recent.add(j.record.Serial)
+		if j.serial != "" {
+			l.recent.add(j.serial)
 		}
 		admitted = append(admitted, j)
 	}
@@ -71,19 +70,19 @@ func (l *log) admit(batch []*job) []*job {
 }
 
 func (l *log) checkSerial(j *job) error {
-	if j.record == nil {
+	if j.serial == "" {
 		return nil
 	}
-	repeated := l.recent.has(j.record.Serial)
+	repeated := l.recent.has(j.serial)
 	if !repeated && l.suspect > 0 {
 		l.suspect--
 		var err error
-		if repeated, err = l.exists(j.record.Serial); err != nil {
-			return fmt.Errorf("looking for serial %s in the log: %w", j.record.Serial, err)
+		if repeated, err = l.exists(j.serial); err != nil {
+			return fmt.Errorf("looking for serial %s in the log: %w", j.serial, err)
 		}
 	}
 	if repeated {
-		return fmt.Errorf("serial %s was recorded before: the random generator repeats itself, or the request was made twice", j.record.Serial)
+		return fmt.Errorf("serial %s was recorded before: the random generator repeats itself, or the request was made twice", j.serial)
 	}
 	return nil
 }
@@ -132,7 +131,7 @@ func (l *log) insertRecords(batch []*job, e *end) error {
 	l.args = l.args[:0]
 	l.link.Begin(e.head)
 	for _, j := range batch {
-		if j.record == nil {
+		if j.serial == "" {
 			continue
 		}
 		e.seq++

@@ -27,7 +27,6 @@ type log struct {
 	tail    *journal.Segment // the records after the last stored segment
 	recent  *recent
 	suspect int // how many more serials are looked for in every record
-	last    int // size of the last commit
 	commits int
 
 	link    journal.Link
@@ -174,6 +173,7 @@ func (l *log) loadTail() error {
 	if err != nil {
 		return err
 	}
+	var summary journal.Summary
 	for _, row := range rows {
 		seq, _ := row[0].(int64)
 		body, _ := row[1].([]byte)
@@ -181,7 +181,8 @@ func (l *log) loadTail() error {
 		if err != nil {
 			return err
 		}
-		l.tail.Add(r.Seq, &r)
+		summary.Set(&r)
+		l.tail.Add(r.Seq, &summary)
 	}
 	return nil
 }

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
-	"time"
 
 	"modernc.org/sqlite"
 
@@ -31,11 +30,6 @@ type Config struct {
 	ReadOnly bool
 	// Queue is how many writes may wait; 0 means 4 096. One more is refused.
 	Queue int
-	// Window makes a commit that several callers share wait so long for more of
-	// them. 0 never waits: whatever came in during one commit makes the next.
-	// Waiting trades latency for CPU: with few records in a commit, the commit
-	// costs more than the records.
-	Window time.Duration
 }
 
 // Store is an open database. It implements store.Store and store.Verifier.
@@ -59,8 +53,8 @@ func Open(c Config) (*Store, error) {
 	if c.Queue == 0 {
 		c.Queue = 4096
 	}
-	if c.Dir == "" || c.Queue < 0 || c.Window < 0 {
-		return nil, fmt.Errorf("opening store: it needs a directory, and neither queue nor window can be negative")
+	if c.Dir == "" || c.Queue < 0 {
+		return nil, fmt.Errorf("opening store: it needs a directory and a queue that is not negative")
 	}
 	path, err := filepath.Abs(filepath.Join(c.Dir, fileName))
 	if err != nil {

@@ -14,12 +14,13 @@ func (s *Store) Intend(ctx context.Context, r ca.Record) error {
 	if s.writes == nil {
 		return errReadOnly()
 	}
-	body, err := journal.EncodeRecord(r)
-	if err != nil {
+	j := s.writes.newJob()
+	var err error
+	if j.body, err = journal.AppendRecord(j.body[:0], &r); err != nil {
 		return &ca.Error{Reason: ca.ReasonRecordFailed, Err: err}
 	}
-	j := s.writes.newJob()
-	j.record, j.body = &r, body
+	j.serial = r.Serial
+	j.summary.Set(&r)
 	return s.writes.submit(ctx, j)
 }
 

@@ -113,7 +113,7 @@ func (s *Store) exclusive(ctx context.Context, do func(*conn) error) error {
 		return errReadOnly()
 	}
 	j := s.writes.newJob()
-	j.do = func(c *conn) error {
+	j.alone = func(c *conn) error {
 		return c.transaction(func() error { return do(c) })
 	}
 	return s.writes.submit(ctx, j)

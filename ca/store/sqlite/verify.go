@@ -141,6 +141,7 @@ type summaries struct {
 	stored []*journal.Segment // not yet reached
 	from   uint64             // the next portion begins after this record
 	sum    *journal.Segment   // of the records since the last segment
+	one    journal.Summary    // of the record at hand
 	done   bool               // there are no more segments
 }
 
@@ -159,7 +160,8 @@ func (c *summaries) check(ctx context.Context, row logRow) error {
 	if c.sum == nil {
 		c.sum = journal.NewSegment()
 	}
-	c.sum.Add(row.seq, &r)
+	c.one.Set(&r)
+	c.sum.Add(row.seq, &c.one)
 	if row.seq < want.Last {
 		return nil
 	}
