@@ -92,6 +92,9 @@ func ParseRequest(der []byte, o RequestOptions, policy fips.Policy) (Request, er
 	if d := policy.CheckKey(csr.PublicKey, fips.UseLeaf, o.Now.Add(MaxLeafTTL)); !d.Allow {
 		return Request{}, keyRefusal(d)
 	}
+	if d := policy.CheckSPKI(csr.RawSubjectPublicKeyInfo); !d.Allow {
+		return Request{}, keyRefusal(d)
+	}
 	if d := policy.CheckSignatureAlgorithm(csr.SignatureAlgorithm); !d.Allow {
 		return Request{}, Refuse(ReasonCSRSigAlgorithm, "%s: %s", d.Code, d.Detail)
 	}

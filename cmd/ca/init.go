@@ -1,0 +1,271 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
+
+	"github.com/kedge-ca/kedge/ca"
+	"github.com/kedge-ca/kedge/ca/keystore/secretfile"
+	"github.com/kedge-ca/kedge/ca/root/local"
+	"github.com/kedge-ca/kedge/ca/store/sqlite"
+	"github.com/kedge-ca/kedge/fips"
+)
+
+// initOptions are the flags of ca init.
+type initOptions struct {
+	config     config
+	configPath string
+	standbyDir string
+	standby    passphraseConfig
+	secretsDir string // generate missing passphrases here
+}
+
+func newInitCommand(a *app) *cobra.Command {
+	o := &initOptions{config: defaultConfig()}
+	var keyType string
+	cmd := &cobra.Command{
+		Use:   "init",
+		Short: "Make a root, a standby root and the first intermediate",
+		Long: `Makes a self-signed root (10 years), a standby root beside it that is published
+and never signs, and the first intermediate (7 days), stores them sealed, and
+writes a configuration for ca serve. It refuses where anything is there already.
+
+Move the standby's directory and its passphrase away afterwards: it is needed
+only when the active root is lost or compromised.`,
+		Example: `  ca init --trust-domain example.org --data-dir /var/lib/kedge \
+    --generate-passphrases /etc/kedge/secrets --config /etc/kedge/ca.yaml`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.config.Keys.Type = keyType
+			return a.initialise(cmd.Context(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.config.TrustDomain, "trust-domain", "", "SPIFFE trust domain, such as example.org (required)")
+	f.StringVar(&o.config.DataDir, "data-dir", o.config.DataDir, "directory of the database and the keys")
+	f.StringVar(&o.config.Root.Dir, "root-dir", "", "directory of the active root (default DATA-DIR/root)")
+	f.StringVar(&o.standbyDir, "standby-dir", "", "directory of the standby root (default DATA-DIR/standby)")
+	f.StringVar(&keyType, "key-type", "", "ecdsa-p256, ecdsa-p384, rsa-3072 or rsa-4096 (default by --fips-profile)")
+	f.StringVar(&o.config.FIPS.Profile, "fips-profile", "fips", "fips, fips-2031 or cnsa1")
+	f.StringVar(&o.config.Root.Passphrase.File, "root-passphrase-file", "", "file with the passphrase of the active root")
+	f.StringVar(&o.standby.File, "standby-passphrase-file", "", "file with the passphrase of the standby root")
+	f.StringVar(&o.config.Keys.Passphrase.File, "keys-passphrase-file", "", "file with the passphrase of the intermediates' keys")
+	f.StringVar(&o.secretsDir, "generate-passphrases", "", "make the passphrase files that were not given, in this directory")
+	f.StringVar(&o.configPath, "config", "", "where to write the configuration (default DATA-DIR/ca.yaml)")
+	f.StringVar(&o.config.Listen, "listen", o.config.Listen, "address of the TLS port, for the configuration")
+	f.StringSliceVar(&o.config.ServerNames, "server-name", nil, "host name or address that proxies use, for the configuration")
+	return cmd
+}
+
+// initialise makes everything and prints what it made.
+func (a *app) initialise(ctx context.Context, o *initOptions) error {
+	if err := o.complete(); err != nil {
+		return err
+	}
+	module, err := a.startModule(o.config)
+	if err != nil {
+		return err
+	}
+	if err := o.generatePassphrases(); err != nil {
+		return err
+	}
+	if problems := o.config.problems(); len(problems) > 0 {
+		return fmt.Errorf("%s: %s", problems[0].path, problems[0].text)
+	}
+	supply, err := a.makeAuthority(ctx, o, module.Policy())
+	if err != nil {
+		return err
+	}
+	if err := o.writeConfig(); err != nil {
+		return err
+	}
+	return a.printInitialised(o, supply)
+}
+
+// complete fills in what follows from other flags and makes paths absolute, as
+// the configuration wants them.
+func (o *initOptions) complete() error {
+	for _, path := range []*string{&o.config.DataDir, &o.config.Root.Dir, &o.standbyDir, &o.configPath, &o.secretsDir,
+		&o.config.Root.Passphrase.File, &o.standby.File, &o.config.Keys.Passphrase.File} {
+		if *path == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*path)
+		if err != nil {
+			return err
+		}
+		*path = abs
+	}
+	o.config.fillPaths()
+	if o.standbyDir == "" {
+		o.standbyDir = filepath.Join(o.config.DataDir, "standby")
+	}
+	if o.configPath == "" {
+		o.configPath = filepath.Join(o.config.DataDir, "ca.yaml")
+	}
+	for _, path := range []string{o.configPath, filepath.Join(o.config.DataDir, "db"), o.config.Root.Dir, o.standbyDir} {
+		if _, err := os.Lstat(path); err == nil {
+			return fmt.Errorf("%s is there already; ca init never overwrites: choose another place, or remove it if it is of no use", path)
+		}
+	}
+	return nil
+}
+
+// generatePassphrases makes the passphrase files that no flag names.
+func (o *initOptions) generatePassphrases() error {
+	for _, file := range []struct {
+		name string
+		path *string
+	}{
+		{"root-passphrase", &o.config.Root.Passphrase.File},
+		{"standby-passphrase", &o.standby.File},
+		{"keys-passphrase", &o.config.Keys.Passphrase.File},
+	} {
+		name, path := file.name, file.path
+		if *path != "" {
+			continue
+		}
+		if o.secretsDir == "" {
+			return fmt.Errorf("no %s file: give --%s-file, or --generate-passphrases DIR", name, name)
+		}
+		passphrase, err := newPassphrase()
+		if err != nil {
+			return err
+		}
+		if err := secretfile.MakeDir(o.secretsDir); err != nil {
+			return fmt.Errorf("generating passphrases: %w", err)
+		}
+		*path = filepath.Join(o.secretsDir, name)
+		if err := secretfile.Create(*path, passphrase); err != nil {
+			return fmt.Errorf("generating passphrases: %w", err)
+		}
+	}
+	return nil
+}
+
+// makeAuthority makes roots, database and first intermediate, in this order, so
+// that a failure leaves nothing that looks finished.
+func (a *app) makeAuthority(ctx context.Context, o *initOptions, policy fips.Policy) (ca.Supply, error) {
+	domain, err := o.config.domain()
+	if err != nil {
+		return ca.Supply{}, err
+	}
+	rootSealer, err := a.sealer(o.config.Root.Passphrase)
+	if err != nil {
+		return ca.Supply{}, fmt.Errorf("root: %w", err)
+	}
+	standbySealer, err := a.sealer(o.standby)
+	if err != nil {
+		return ca.Supply{}, fmt.Errorf("standby: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(o.config.DataDir), 0o755); err != nil {
+		return ca.Supply{}, err
+	}
+	if err := secretfile.MakeDir(o.config.DataDir); err != nil {
+		return ca.Supply{}, err
+	}
+	now := a.now()
+	anchors, err := local.Init(ctx, local.InitConfig{
+		Dir: o.config.Root.Dir, StandbyDir: o.standbyDir, Sealer: rootSealer, StandbySealer: standbySealer,
+		TrustDomain: domain, KeyType: fips.KeyType(o.config.Keys.Type), Policy: policy, Now: now,
+	})
+	if err != nil {
+		return ca.Supply{}, fmt.Errorf("making the root: %w", err)
+	}
+	store, err := sqlite.Open(sqlite.Config{Dir: filepath.Join(o.config.DataDir, "db")})
+	if err != nil {
+		return ca.Supply{}, err
+	}
+	supply, err := a.firstSupply(ctx, o.config, policy, store, anchors)
+	return supply, errors.Join(err, store.Close())
+}
+
+func (a *app) firstSupply(ctx context.Context, cfg config, policy fips.Policy, store *sqlite.Store, anchors []ca.Anchor) (ca.Supply, error) {
+	custodian, _, err := a.openCustodian(cfg, policy, store)
+	if err != nil {
+		return ca.Supply{}, err
+	}
+	if err := custodian.Initialise(ctx, a.now(), anchors); err != nil {
+		return ca.Supply{}, err
+	}
+	supply, err := custodian.Tick(ctx, a.now(), false)
+	if err != nil {
+		return ca.Supply{}, fmt.Errorf("making the first intermediate: %w", err)
+	}
+	return supply, nil
+}
+
+// writeConfig writes what ca serve needs; the defaults stay unwritten.
+func (o *initOptions) writeConfig() error {
+	c := o.config
+	body, err := yaml.Marshal(yaml.MapSlice{
+		{Key: "trustDomain", Value: c.TrustDomain}, {Key: "dataDir", Value: c.DataDir},
+		{Key: "listen", Value: c.Listen}, {Key: "serverNames", Value: c.ServerNames},
+		{Key: "fips", Value: yaml.MapSlice{{Key: "profile", Value: c.FIPS.Profile}}},
+		{Key: "keys", Value: yaml.MapSlice{{Key: "type", Value: c.Keys.Type}, {Key: "passphrase", Value: map[string]string{"file": c.Keys.Passphrase.File}}}},
+		{Key: "root", Value: yaml.MapSlice{{Key: "type", Value: "local"}, {Key: "dir", Value: c.Root.Dir}, {Key: "passphrase", Value: map[string]string{"file": c.Root.Passphrase.File}}}},
+		{Key: "authn", Value: yaml.MapSlice{{Key: "joinTokens", Value: true}}},
+	})
+	if err != nil {
+		return fmt.Errorf("writing configuration: %w", err)
+	}
+	head := []byte("# Written by ca init. docs/configuration.md describes every key; add your\n# clusters under authn.kubernetes.\n")
+	if err := secretfile.CreatePublic(o.configPath, append(head, body...)); err != nil {
+		return fmt.Errorf("writing configuration: %w", err)
+	}
+	return nil
+}
+
+// initialised is what ca init prints.
+type initialised struct {
+	TrustDomain  string           `json:"trustDomain"`
+	Config       string           `json:"config"`
+	StandbyDir   string           `json:"standbyDir"`
+	Anchors      []initialisedRow `json:"anchors"`
+	Intermediate initialisedRow   `json:"intermediate"`
+	Next         string           `json:"next"`
+}
+
+type initialisedRow struct {
+	Role     string    `json:"role"`
+	ID       string    `json:"id"`
+	NotAfter time.Time `json:"notAfter"`
+}
+
+func (a *app) printInitialised(o *initOptions, supply ca.Supply) error {
+	out := initialised{
+		TrustDomain: o.config.TrustDomain, Config: o.configPath, StandbyDir: o.standbyDir,
+		Intermediate: initialisedRow{"intermediate", supply.Intermediate.KeyID(), supply.Intermediate.NotAfter().UTC()},
+		Next:         "ca serve --config " + o.configPath,
+	}
+	for _, anchor := range supply.Bundle.Anchors() {
+		out.Anchors = append(out.Anchors, initialisedRow{
+			"root, " + string(anchor.Slot), ca.AnchorIDOf(anchor.Certificate).String(), anchor.Certificate.NotAfter.UTC(),
+		})
+	}
+	return a.print("Initialised", out, func(w *tabwriter.Writer) {
+		fmt.Fprintf(w, "ROLE\tID\tEND\n")
+		for _, row := range append(out.Anchors, out.Intermediate) {
+			fmt.Fprintf(w, "%s\t%.16s\t%s\n", row.Role, row.ID, row.NotAfter.Format(time.RFC3339))
+		}
+		fmt.Fprintf(w, "\nMove %s and its passphrase away from this machine: the standby never signs.\n", out.StandbyDir)
+		fmt.Fprintf(w, "Configuration: %s\nNext: %s\n", out.Config, out.Next)
+	})
+}
+
+// newPassphrase is 32 random bytes as text.
+func newPassphrase() ([]byte, error) {
+	raw := make([]byte, 32)
+	if err := fips.Random(raw); err != nil {
+		return nil, fmt.Errorf("making a passphrase: %w", err)
+	}
+	return fmt.Appendf(nil, "%x\n", raw), nil
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/kedge-ca/kedge/api/authn"
+	"github.com/kedge-ca/kedge/ca"
+	"github.com/kedge-ca/kedge/ca/keystore/file"
+	"github.com/kedge-ca/kedge/ca/root/local"
+	"github.com/kedge-ca/kedge/ca/store/sqlite"
+	"github.com/kedge-ca/kedge/fips"
+)
+
+// instance is everything of a server but its listeners: stores, keys, authority.
+type instance struct {
+	config    config
+	module    *fips.Module
+	store     *sqlite.Store
+	root      *local.Root
+	custodian *ca.Custodian
+	authority *ca.Authority
+	authn     *authn.Authenticator
+	serving   *servingCertificate
+	upkeep    *upkeep
+}
+
+// openInstance opens what cfg describes. Nothing is made that should be there
+// already: that is what ca init is for.
+func (a *app) openInstance(cfg config, module *fips.Module, log *slog.Logger) (*instance, error) {
+	i := &instance{config: cfg, module: module}
+	if err := i.open(a, log); err != nil {
+		return nil, errors.Join(err, i.close())
+	}
+	return i, nil
+}
+
+func (i *instance) open(a *app, log *slog.Logger) error {
+	policy, err := i.config.buildPolicy()
+	if err != nil {
+		return err
+	}
+	if i.store, err = sqlite.Open(sqlite.Config{Dir: filepath.Join(i.config.DataDir, "db")}); err != nil {
+		return err
+	}
+	if i.custodian, i.root, err = a.openCustodian(i.config, i.module.Policy(), i.store); err != nil {
+		return err
+	}
+	i.authority, err = ca.NewAuthority(ca.AuthorityConfig{
+		FIPS: i.module.Policy(), Policy: policy, Recorder: i.store, Now: a.now, Gate: i.module.Err,
+	})
+	if err != nil {
+		return err
+	}
+	authnConfig, err := i.config.buildAuthn(i.store, a.now)
+	if err != nil {
+		return err
+	}
+	if i.authn, err = authn.New(authnConfig); err != nil {
+		return fmt.Errorf("authentication: %w", err)
+	}
+	server, err := i.config.serverIdentity()
+	if err != nil {
+		return err
+	}
+	i.serving = &servingCertificate{authority: i.authority, identity: server, now: a.now}
+	i.upkeep = &upkeep{custodian: i.custodian, authority: i.authority, serving: i.serving, now: a.now, log: log}
+	return nil
+}
+
+// openCustodian opens keys and root, and the custodian over them.
+func (a *app) openCustodian(cfg config, policy fips.Policy, store *sqlite.Store) (*ca.Custodian, *local.Root, error) {
+	domain, err := cfg.domain()
+	if err != nil {
+		return nil, nil, err
+	}
+	keySealer, err := a.sealer(cfg.Keys.Passphrase)
+	if err != nil {
+		return nil, nil, fmt.Errorf("keys.passphrase: %w", err)
+	}
+	rootSealer, err := a.sealer(cfg.Root.Passphrase)
+	if err != nil {
+		return nil, nil, fmt.Errorf("root.passphrase: %w", err)
+	}
+	keys, err := file.New(file.Config{Dir: filepath.Join(cfg.DataDir, "keys"), Sealer: keySealer, KeyType: fips.KeyType(cfg.Keys.Type)})
+	if err != nil {
+		return nil, nil, err
+	}
+	root, err := local.Open(local.Config{Dir: cfg.Root.Dir, Sealer: rootSealer, Policy: policy})
+	if err != nil {
+		return nil, nil, fmt.Errorf("root: %w", err)
+	}
+	custodian, err := ca.NewCustodian(ca.CustodianConfig{
+		TrustDomain: domain, Root: root, Keys: keys, State: store, Events: store,
+		Policy: policy, Lifetime: time.Duration(cfg.Intermediate.Lifetime),
+	})
+	return custodian, root, err
+}
+
+func (a *app) sealer(p passphraseConfig) (file.Sealer, error) {
+	passphrase, err := file.Passphrase(file.PassphraseSource{File: p.File, Env: p.Env, Credential: p.Credential}, a.getenv)
+	if err != nil {
+		return nil, err
+	}
+	return file.NewPassphraseSealer(passphrase)
+}
+
+// remember tells the authority which keys have live certificates.
+func (i *instance) remember(ctx context.Context, now time.Time) error {
+	err := i.store.LiveKeys(ctx, now, i.authority.Remember)
+	if err != nil {
+		return fmt.Errorf("reading live keys: %w", err)
+	}
+	return nil
+}
+
+func (i *instance) close() error {
+	if i.authn != nil {
+		i.authn.Close()
+	}
+	if i.store != nil {
+		return i.store.Close()
+	}
+	return nil
+}

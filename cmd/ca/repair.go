@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	kedgev1 "github.com/kedge-ca/kedge/api/kedge/v1"
+	"github.com/kedge-ca/kedge/ca"
+	"github.com/kedge-ca/kedge/ca/root/local"
+	"github.com/kedge-ca/kedge/fips"
+)
+
+// Repair implements admin.Operations. It looks from the anchor down and mends what
+// has expired; what lives is left alone.
+func (s *server) Repair(ctx context.Context, dryRun bool) (*kedgev1.RepairResponse, error) {
+	out := &kedgev1.RepairResponse{}
+	now := s.app.now()
+	bundle := s.authority.Bundle()
+	if bundle == nil {
+		return nil, ca.Refuse(ca.ReasonNotReady, "there is no bundle; see the server's log")
+	}
+	end := bundle.Active().NotAfter
+	if now.Before(end) {
+		out.Steps = append(out.Steps, fmt.Sprintf("active anchor lives until %s: nothing to do", end.UTC().Format(time.RFC3339)))
+	} else {
+		out.Changed, out.BundleChanged = true, true
+		out.Steps = append(out.Steps, fmt.Sprintf("active anchor expired at %s: a new root is made and published", end.UTC().Format(time.RFC3339)))
+		if !dryRun {
+			if err := s.replaceRoot(ctx, now); err != nil {
+				return nil, err
+			}
+		}
+	}
+	i := s.authority.Intermediate()
+	if !out.BundleChanged && i != nil && i.NotAfter().Sub(now) > ca.MinLeafTTL {
+		out.Steps = append(out.Steps, fmt.Sprintf("intermediate lives until %s: nothing to do", i.NotAfter().UTC().Format(time.RFC3339)))
+		return out, nil
+	}
+	out.Changed = true
+	out.Steps = append(out.Steps, "there is no intermediate that lives: a new one is signed, and a new server certificate")
+	if dryRun {
+		return out, nil
+	}
+	if err := s.upkeep.tick(ctx, true); err != nil {
+		return nil, err
+	}
+	return out, s.serving.renew(ctx)
+}
+
+// replaceRoot makes a new local root in the place of the expired one.
+func (s *server) replaceRoot(ctx context.Context, now time.Time) error {
+	domain, err := s.config.domain()
+	if err != nil {
+		return err
+	}
+	sealer, err := s.app.sealer(s.config.Root.Passphrase)
+	if err != nil {
+		return fmt.Errorf("root.passphrase: %w", err)
+	}
+	anchor, err := local.Renew(ctx, local.InitConfig{
+		Dir: s.config.Root.Dir, Sealer: sealer, TrustDomain: domain,
+		KeyType: fips.KeyType(s.config.Keys.Type), Policy: s.module.Policy(), Now: now,
+	})
+	if err != nil {
+		return err
+	}
+	_, err = s.custodian.ReplaceExpired(ctx, now, anchor)
+	return err
+}
+
+func newRepairCommand(a *app) *cobra.Command {
+	var dryRun, yes bool
+	var socket string
+	cmd := &cobra.Command{
+		Use:   "repair",
+		Short: "Mend an authority whose certificates have expired",
+		Long: `Asks the running server, over its local socket, to mend what has expired: the
+intermediate, and as a last resort the root. What lives is left alone. A new root
+means a new bundle: every proxy must be given it (ca bundle is in the answer of
+GetBundle), because nothing under the old root verifies any more.`,
+		Example: "  ca repair --dry-run\n  ca repair --yes",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withAdmin(cmd.Context(), socket, func(ctx context.Context, c kedgev1.AdminClient) error {
+				plan, err := c.Repair(ctx, &kedgev1.RepairRequest{DryRun: true})
+				if err != nil {
+					return err
+				}
+				if dryRun || !plan.GetChanged() {
+					return a.printRepair(plan, dryRun)
+				}
+				if plan.GetBundleChanged() && !yes {
+					if err := a.printRepair(plan, true); err != nil {
+						return err
+					}
+					return &exitError{exitFail, fmt.Errorf("this makes a new root; run it again with --yes")}
+				}
+				done, err := c.Repair(ctx, &kedgev1.RepairRequest{})
+				if err != nil {
+					return err
+				}
+				return a.printRepair(done, false)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be done")
+	cmd.Flags().BoolVar(&yes, "yes", false, "make a new root without asking again")
+	a.adminFlag(cmd, &socket)
+	return cmd
+}
+
+func (a *app) printRepair(r *kedgev1.RepairResponse, dryRun bool) error {
+	out := struct {
+		DryRun        bool     `json:"dryRun"`
+		Steps         []string `json:"steps"`
+		Changed       bool     `json:"changed"`
+		BundleChanged bool     `json:"bundleChanged"`
+	}{dryRun, r.GetSteps(), r.GetChanged(), r.GetBundleChanged()}
+	return a.print("Repair", out, func(w *tabwriter.Writer) {
+		for _, step := range out.Steps {
+			fmt.Fprintln(w, step)
+		}
+		switch {
+		case dryRun:
+			fmt.Fprintln(w, "nothing was changed (dry run)")
+		case out.BundleChanged:
+			fmt.Fprintln(w, "Next: give every proxy the new bundle.")
+		}
+	})
+}

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"google.golang.org/grpc"
+
+	"github.com/kedge-ca/kedge/api"
+	"github.com/kedge-ca/kedge/api/admin"
+	"github.com/kedge-ca/kedge/api/authn"
+	"github.com/kedge-ca/kedge/api/istio"
+	"github.com/kedge-ca/kedge/api/kedgeapi"
+	"github.com/kedge-ca/kedge/fips"
+)
+
+// server is an instance with its listeners.
+type server struct {
+	*instance
+	app     *app
+	log     *slog.Logger
+	options serveOptions
+	started time.Time
+
+	current atomic.Pointer[authn.Authenticator] // a reload replaces it
+	gate    *api.Gate
+	front   *api.Server
+	admin   *grpc.Server
+	ops     *http.Server
+
+	tls, adminSocket, opsListener net.Listener
+}
+
+// listen makes every listener, so that an address that is taken is found before
+// anything is served.
+func (s *server) listen() error {
+	s.current.Store(s.authn)
+	registry := prometheus.NewRegistry()
+	metrics, err := s.register(registry)
+	if err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	if err := s.makeFront(metrics); err != nil {
+		return err
+	}
+	if err := s.makeAdmin(); err != nil {
+		return err
+	}
+	if err := s.makeOps(registry); err != nil {
+		return err
+	}
+	if s.tls, err = net.Listen("tcp", s.config.Listen); err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	if s.adminSocket, err = admin.Listen(s.config.AdminSocket); err != nil {
+		return err
+	}
+	if s.opsListener, err = net.Listen("tcp", s.config.Ops.Listen); err != nil {
+		return fmt.Errorf("ops.listen: %w", err)
+	}
+	return nil
+}
+
+func (s *server) register(r *prometheus.Registry) (*api.Metrics, error) {
+	metrics, err := api.NewMetrics(r)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range []prometheus.Collector{
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), api.NewAuthorityCollector(s.metricState),
+	} {
+		if err := r.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return metrics, nil
+}
+
+// makeFront makes the gRPC server of the TLS port with both APIs.
+func (s *server) makeFront(metrics *api.Metrics) error {
+	config, err := s.tlsConfig([]string{"h2"}, fips.VerifyIfGiven)
+	if err != nil {
+		return err
+	}
+	limits := s.config.Limits
+	s.front, err = api.NewServer(api.ServerConfig{
+		TLS: config, Metrics: metrics, Log: s.log, Now: s.app.now, Handshakes: limits.Handshakes,
+		RequestTimeout: time.Duration(limits.RequestTimeout),
+		ConnectionAge:  time.Duration(limits.ConnectionAge), ConnectionIdle: time.Duration(limits.ConnectionIdle),
+	})
+	if err != nil {
+		return err
+	}
+	quota, err := api.NewQuota(limits.IdentityRate, limits.IdentityBurst)
+	if err != nil {
+		return err
+	}
+	if s.gate, err = api.NewGate(limits.Queue); err != nil {
+		return err
+	}
+	front, err := api.NewFront(api.FrontConfig{
+		Issuer: s.authority, Authenticator: func() api.Authenticator { return s.current.Load() },
+		Quota: quota, Gate: s.gate, Metrics: metrics, Now: s.app.now,
+	})
+	if err != nil {
+		return err
+	}
+	istio.Register(s.front.Registrar(), front)
+	return kedgeapi.Register(s.front.Registrar(), kedgeapi.Config{
+		Front: front, Bundles: s.authority, Draining: s.front.Draining(), Watchers: limits.Watchers,
+	})
+}
+
+// tlsConfig is the configuration of a listener: our certificate, and the bundle
+// in force as the anchors of clients.
+func (s *server) tlsConfig(protocols []string, auth fips.ClientAuth) (*tls.Config, error) {
+	c := fips.ServerTLSConfig{
+		Certificate: s.serving.Certificate, NextProtos: protocols, ClientAuth: auth, MinVersion: minTLSVersion(s.config),
+	}
+	if auth != fips.NoClientCert {
+		empty := x509.NewCertPool()
+		c.ClientCAs = func() *x509.CertPool {
+			if bundle := s.authority.Bundle(); bundle != nil {
+				return bundle.Pool()
+			}
+			return empty
+		}
+	}
+	return fips.ServerTLS(c)
+}
+
+func (s *server) makeAdmin() error {
+	domain, err := s.config.domain()
+	if err != nil {
+		return err
+	}
+	s.admin = grpc.NewServer(grpc.Creds(admin.Credentials()),
+		grpc.UnaryInterceptor(admin.UnaryInterceptor(s.log)), grpc.StreamInterceptor(admin.StreamInterceptor(s.log)))
+	return admin.Register(s.admin, admin.Config{
+		Records: s.store, Tokens: s.store, Events: s.store, Operations: s, Domain: domain, Now: s.app.now, Poll: 500 * time.Millisecond,
+	})
+}
+
+func (s *server) makeOps(registry *prometheus.Registry) error {
+	s.ops = &http.Server{
+		Handler:           api.NewOps(registry, func() error { return s.authority.Ready(s.app.now()) }),
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10,
+	}
+	if !s.config.Ops.TLS {
+		return nil
+	}
+	var err error
+	s.ops.TLSConfig, err = s.tlsConfig([]string{"http/1.1"}, fips.NoClientCert)
+	return err
+}
+
+// start serves in the background. The channel gives the first listener's failure.
+func (s *server) start(ctx context.Context) <-chan error {
+	failed := make(chan error, 3)
+	s.front.SetServing(s.authority.Ready(s.app.now()) == nil)
+	go func() { failed <- s.front.Serve(s.tls) }()
+	go func() { failed <- s.admin.Serve(s.adminSocket) }()
+	go func() {
+		if s.config.Ops.TLS {
+			failed <- s.ops.ServeTLS(s.opsListener, "", "")
+			return
+		}
+		failed <- s.ops.Serve(s.opsListener)
+	}()
+	go s.upkeep.run(ctx)
+	go s.reloadOnHangup(ctx)
+	go s.selfTestDaily(ctx)
+	go s.followHealth(ctx)
+	return failed
+}
+
+// followHealth keeps the health service equal to readiness.
+func (s *server) followHealth(ctx context.Context) {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			s.front.SetServing(s.authority.Ready(s.app.now()) == nil)
+		}
+	}
+}
+
+// stop drains: calls in flight finish, then everything closes.
+func (s *server) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(s.config.Limits.DrainTimeout))
+	defer cancel()
+	if !s.front.Drain(ctx) {
+		s.log.Warn("some requests were cut off", "after", time.Duration(s.config.Limits.DrainTimeout).String())
+	}
+	s.admin.Stop()
+	err := s.ops.Shutdown(ctx)
+	s.log.Info("stopped")
+	return err
+}
+
+func (s *server) closeListeners() error {
+	var errs []error
+	for _, l := range []net.Listener{s.tls, s.adminSocket, s.opsListener} {
+		if l != nil {
+			errs = append(errs, l.Close())
+		}
+	}
+	return errors.Join(errs...)
+}

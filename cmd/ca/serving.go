@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/kedge-ca/kedge/ca"
+	"github.com/kedge-ca/kedge/fips"
+)
+
+// servingCertificate is the certificate of our own TLS listeners. The authority
+// issues it like any leaf, with a record; its key lives in memory only.
+type servingCertificate struct {
+	authority *ca.Authority
+	identity  ca.Identity
+	now       func() time.Time
+	current   atomic.Pointer[serving]
+}
+
+type serving struct {
+	certificate *tls.Certificate
+	leaf        *x509.Certificate
+	issuer      string
+	bundleSeq   uint64
+	renewAt     time.Time
+}
+
+// Certificate is what the TLS layer presents; an error before there is one.
+func (s *servingCertificate) Certificate() (*tls.Certificate, error) {
+	current := s.current.Load()
+	if current == nil {
+		return nil, fmt.Errorf("the server has no certificate yet; see ca check")
+	}
+	return current.certificate, nil
+}
+
+// Signer is the key and chain of the current certificate, for signed reports.
+func (s *servingCertificate) Signer() (crypto.Signer, [][]byte, error) {
+	certificate, err := s.Certificate()
+	if err != nil {
+		return nil, nil, err
+	}
+	return certificate.PrivateKey.(crypto.Signer), certificate.Certificate, nil
+}
+
+// due tells whether a new certificate is needed: none yet, half of its life
+// over, or the issuer or the bundle has changed.
+func (s *servingCertificate) due() bool {
+	current, issuer, bundle := s.current.Load(), s.authority.Intermediate(), s.authority.Bundle()
+	if issuer == nil || bundle == nil {
+		return false
+	}
+	return current == nil || !s.now().Before(current.renewAt) ||
+		current.issuer != issuer.KeyID() || current.bundleSeq != bundle.Sequence()
+}
+
+// renew makes a new key and has the authority issue for it. The old certificate
+// stays in use when that fails.
+func (s *servingCertificate) renew(ctx context.Context) error {
+	key, err := fips.GenerateKey(fips.ECDSAP256) // every client of every mesh accepts it
+	if err != nil {
+		return fmt.Errorf("making the server's key: %w", err)
+	}
+	csr, err := fips.CreateRequest(&x509.CertificateRequest{}, key)
+	if err != nil {
+		return fmt.Errorf("making the server's request: %w", err)
+	}
+	request, err := ca.ParseRequest(csr, ca.RequestOptions{Now: s.now(), Profile: serverProfile}, s.authority.Policy())
+	if err != nil {
+		return fmt.Errorf("reading the server's request: %w", err)
+	}
+	caller, err := ca.NewCaller(s.identity, ca.Evidence{Method: ca.MethodLocal, Subject: "this server"})
+	if err != nil {
+		return fmt.Errorf("naming this server: %w", err)
+	}
+	issued, err := s.authority.Issue(ctx, caller, request)
+	if err != nil {
+		return fmt.Errorf("issuing the server's certificate: %w", err)
+	}
+	leaf, err := x509.ParseCertificate(issued.Leaf)
+	if err != nil {
+		return fmt.Errorf("reading the server's certificate: %w", err)
+	}
+	s.current.Store(&serving{
+		certificate: &tls.Certificate{Certificate: append([][]byte{issued.Leaf}, issued.Chain...), PrivateKey: key, Leaf: leaf},
+		leaf:        leaf, issuer: issued.Intermediate.KeyID(), bundleSeq: issued.Bundle.Sequence(),
+		renewAt: s.now().Add(issued.NotAfter.Sub(s.now()) / 2),
+	})
+	return nil
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/kedge-ca/kedge/ca"
+)
+
+// upkeep keeps a running server supplied: intermediate, own certificate, dead
+// keys. One goroutine runs it; force and repair take the same lock.
+type upkeep struct {
+	custodian *ca.Custodian
+	authority *ca.Authority
+	serving   *servingCertificate
+	now       func() time.Time
+	log       *slog.Logger
+
+	busy   sync.Mutex // one tick at a time; held across I/O
+	mu     sync.Mutex // guards what follows; never held across I/O
+	supply ca.Supply
+	retry  backoff
+	last   error // of the last attempt, nil when all is well
+}
+
+// upkeepEvery is how often upkeep looks; what it looks at is in memory.
+const upkeepEvery = 5 * time.Second
+
+// sweepEvery is how often retired keys are looked for while there are any.
+const sweepEvery = time.Hour
+
+// run works until ctx ends.
+func (u *upkeep) run(ctx context.Context) {
+	ticker := time.NewTicker(upkeepEvery)
+	defer ticker.Stop()
+	swept := u.now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now := u.now()
+		sweep := u.status().Retired > 0 && now.Sub(swept) >= sweepEvery
+		if sweep {
+			swept = now
+		}
+		if u.due(now) || sweep {
+			if err := u.tick(ctx, false); err != nil {
+				u.log.Error("upkeep failed; issuing goes on while the intermediate lives", "error", err, "reason", ca.ReasonOf(err))
+			}
+		}
+		if u.serving.due() {
+			if err := u.serving.renew(ctx); err != nil {
+				u.log.Error("server certificate was not renewed", "error", err)
+			}
+		}
+	}
+}
+
+func (u *upkeep) due(now time.Time) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	needed := u.supply.Intermediate == nil || !now.Before(u.supply.RenewAfter)
+	return needed && u.retry.ready(now)
+}
+
+// tick asks the custodian once and puts what it found or made in force.
+func (u *upkeep) tick(ctx context.Context, force bool) error {
+	u.busy.Lock()
+	defer u.busy.Unlock()
+	now := u.now()
+	supply, err := u.custodian.Tick(ctx, now, force)
+	u.note(supply, err, now)
+	switch {
+	case supply.Bundle == nil:
+		return err
+	case supply.Intermediate == nil:
+		u.authority.PublishBundle(supply.Bundle)
+		return err
+	}
+	if _, swapErr := u.authority.Swap(supply.Intermediate, supply.Bundle); swapErr != nil {
+		return errors.Join(err, swapErr)
+	}
+	if supply.Renewed {
+		u.log.Info("new intermediate in force", "key_id", supply.Intermediate.KeyID(), "not_after", supply.Intermediate.NotAfter())
+	}
+	return err
+}
+
+// note remembers the outcome of a tick.
+func (u *upkeep) note(supply ca.Supply, err error, now time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if supply.Bundle != nil {
+		u.supply = supply
+	}
+	if u.last = err; err != nil {
+		u.retry.failed(now)
+	} else {
+		u.retry = backoff{}
+	}
+}
+
+// status is what upkeep knows of the supply.
+func (u *upkeep) status() ca.Supply {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.supply
+}
+
+// lastError is why the last tick failed, nil if it did not.
+func (u *upkeep) lastError() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.last
+}
+
+// backoff spaces attempts that fail: 5 s, then doubling to 10 min.
+type backoff struct {
+	wait time.Duration
+	next time.Time
+}
+
+func (b *backoff) ready(now time.Time) bool { return !now.Before(b.next) }
+
+func (b *backoff) failed(now time.Time) {
+	b.wait = min(max(2*b.wait, 5*time.Second), 10*time.Minute)
+	b.next = now.Add(b.wait)
+}
