@@ -82,23 +82,31 @@ func (a *app) openCustodian(cfg config, policy fips.Policy, store *sqlite.Store)
 	if err != nil {
 		return nil, nil, fmt.Errorf("keys.passphrase: %w", err)
 	}
-	rootSealer, err := a.sealer(cfg.Root.Passphrase)
-	if err != nil {
-		return nil, nil, fmt.Errorf("root.passphrase: %w", err)
-	}
 	keys, err := file.New(file.Config{Dir: filepath.Join(cfg.DataDir, "keys"), Sealer: keySealer, KeyType: fips.KeyType(cfg.Keys.Type)})
 	if err != nil {
 		return nil, nil, err
 	}
-	root, err := local.Open(local.Config{Dir: cfg.Root.Dir, Sealer: rootSealer, Policy: policy})
+	root, err := a.openRoot(cfg, policy)
 	if err != nil {
-		return nil, nil, fmt.Errorf("root: %w", err)
+		return nil, nil, err
 	}
 	custodian, err := ca.NewCustodian(ca.CustodianConfig{
 		TrustDomain: domain, Root: root, Keys: keys, State: store, Events: store,
 		Policy: policy, Lifetime: time.Duration(cfg.Intermediate.Lifetime),
 	})
 	return custodian, root, err
+}
+
+func (a *app) openRoot(cfg config, policy fips.Policy) (*local.Root, error) {
+	sealer, err := a.sealer(cfg.Root.Passphrase)
+	if err != nil {
+		return nil, fmt.Errorf("root.passphrase: %w", err)
+	}
+	root, err := local.Open(local.Config{Dir: cfg.Root.Dir, Sealer: sealer, Policy: policy})
+	if err != nil {
+		return nil, fmt.Errorf("root: %w", err)
+	}
+	return root, nil
 }
 
 func (a *app) sealer(p passphraseConfig) (file.Sealer, error) {

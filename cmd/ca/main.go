@@ -106,8 +106,8 @@ Run it:      ca serve --config /etc/kedge/ca.yaml`,
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkOutput() }
 	root.AddCommand(
 		newInitCommand(a), newDevCommand(a), newServeCommand(a), newConfigCommand(a), newRepairCommand(a),
-		newIssueCommand(a),
-		newFIPSCommand(a), newVersionCommand(a),
+		newIssueCommand(a), newRenewCommand(a), newInspectCommand(a), newVerifyCommand(a),
+		newAuditCommand(a), newCheckCommand(a), newFIPSCommand(a), newTokenCommand(a), newVersionCommand(a),
 	)
 	return root
 }
