@@ -9,14 +9,17 @@ import (
 )
 
 // Sizes of the write-ahead log. At checkpointAt its pages are copied into the
-// database, beside the writer, which goes on. It can begin the log anew only when
-// every page was copied and no reader needs it, which never happens by itself
-// under load; at restartAt the last pages are copied while the writer waits,
-// milliseconds, and its next commit begins the log anew.
+// database, beside the writer, which goes on. The log can begin anew only when
+// every page was copied and no reader is in it, which never happens by itself
+// under load; at restartAt the writer copies the last pages and waits for readers,
+// for readersWait at most, and its next commit begins the log anew. If a reader
+// is slower than that, the next checkpoint tries again.
 const (
 	checkpointAt = 4 << 20  // bytes
 	restartAt    = 16 << 20 // bytes
 	pageSize     = 4096
+	busyTimeout  = "PRAGMA busy_timeout = 5000" // milliseconds
+	readersWait  = "PRAGMA busy_timeout = 20"
 )
 
 // checkpointer keeps the write-ahead log short, on a connection of its own.
@@ -72,7 +75,7 @@ func (k *checkpointer) run() {
 // checkpoint copies pages. Its failures are tried again with the next pages; what
 // fails for good, such as a full disk, fails the commits too, which tell.
 func (k *checkpointer) checkpoint() error {
-	pages, err := copyPages(k.conn)
+	pages, err := copyPages(k.conn, "PASSIVE")
 	if err != nil {
 		return err
 	}
@@ -80,20 +83,28 @@ func (k *checkpointer) checkpoint() error {
 		return nil
 	}
 	j := k.writer.newJob()
-	j.alone = func(c *conn) error {
-		_, err := copyPages(c)
-		return err
-	}
+	j.alone = restart
 	if err := k.writer.submit(context.Background(), j); ca.ReasonOf(err) != ca.ReasonDraining {
 		return err
 	}
 	return nil // closing copies the rest
 }
 
-// copyPages copies what it can without waiting for anyone, and returns how many
-// pages the write-ahead log has.
-func copyPages(c *conn) (int64, error) {
-	rows, err := c.query("PRAGMA wal_checkpoint(PASSIVE)") // busy, pages in the log, pages copied
+// restart runs on the connection of the writer.
+func restart(c *conn) error {
+	if _, err := c.query(readersWait); err != nil {
+		return err
+	}
+	if _, err := copyPages(c, "RESTART"); err != nil {
+		return err
+	}
+	_, err := c.query(busyTimeout)
+	return err
+}
+
+// copyPages makes a checkpoint and returns how many pages the write-ahead log has.
+func copyPages(c *conn, mode string) (int64, error) {
+	rows, err := c.query("PRAGMA wal_checkpoint(" + mode + ")") // busy, pages in the log, pages copied
 	if err != nil {
 		return 0, err
 	}

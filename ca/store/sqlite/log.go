@@ -84,14 +84,29 @@ func (l *log) ready() error {
 	return l.open(nil)
 }
 
-// close also finalises the statements and rolls back what was begun.
+// close ends what was begun. SQLite keeps a connection, and with it the lock of an
+// open transaction, until the last of its statements is closed.
 func (l *log) close() error {
 	if l.conn == nil {
 		return nil
 	}
-	c := l.conn
+	var errs []error
+	for _, s := range append([]stmt{l.begin, l.end}, l.insertStatements()...) {
+		if s != nil {
+			errs = append(errs, s.Close())
+		}
+	}
+	errs = append(errs, l.conn.close())
 	l.conn, l.begin, l.end, l.inserts = nil, nil, nil, nil
-	return c.close()
+	return errors.Join(errs...)
+}
+
+func (l *log) insertStatements() []stmt {
+	var all []stmt
+	for _, insert := range l.inserts {
+		all = append(all, insert.stmt)
+	}
+	return all
 }
 
 func (l *log) prepareStatements() error {

@@ -180,10 +180,13 @@ func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
 		var errs []error
 		if s.writes != nil {
-			errs = append(errs, s.writes.close())
+			s.writes.stop()
 		}
 		if s.reads != nil {
 			errs = append(errs, s.reads.Close())
+		}
+		if s.writes != nil { // last, because the last connection copies the write-ahead log into the database
+			errs = append(errs, s.writes.close())
 		}
 		if s.lock != nil {
 			errs = append(errs, s.lock.Close())

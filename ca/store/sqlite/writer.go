@@ -99,13 +99,17 @@ func (w *writer) enqueue(j *job) error {
 	}
 }
 
-// close answers what was accepted and ends.
-func (w *writer) close() error {
+// stop answers what was accepted and takes nothing more.
+func (w *writer) stop() {
 	w.mu.Lock()
 	w.closed = true
 	close(w.queue)
 	w.mu.Unlock()
 	<-w.stopped
+}
+
+// close is called after stop.
+func (w *writer) close() error {
 	return errors.Join(w.checkpoint.close(), w.log.close())
 }
 

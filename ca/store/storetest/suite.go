@@ -122,7 +122,8 @@ func all(t *testing.T, s store.Store) map[string]ca.Record {
 		}
 		for _, r := range page {
 			require.Greater(t, r.Seq, last)
-			require.NotContains(t, found, r.Serial)
+			_, twice := found[r.Serial]
+			require.False(t, twice, "serial %s", r.Serial)
 			last = r.Seq
 			found[r.Serial] = r
 		}
