@@ -56,7 +56,9 @@ func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 	return resp, nil
 }
 
-// stream is the same around streams, which have no deadline.
+// stream is the same around streams, which have no deadline: they end when their
+// client goes or the server drains, also one such as health's that knows of no
+// drain.
 func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
 	ctx, id, err := withRequestID(ss.Context())
 	if err != nil {
@@ -67,8 +69,15 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 			err = s.panicked(ctx, info.FullMethod, id, p)
 		}
 	}()
-	if err := next(srv, &streamWithContext{ServerStream: ss, ctx: ctx}); err != nil {
-		return s.refuse(ctx, info.FullMethod, id, err)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.drain, cancel)()
+	err = next(srv, &streamWithContext{ServerStream: ss, ctx: ctx})
+	if err != nil && s.drain.Err() != nil && ss.Context().Err() == nil {
+		err = ca.Refuse(ca.ReasonDraining, "drain")
+	}
+	if err != nil {
+		return s.refuse(ss.Context(), info.FullMethod, id, err)
 	}
 	return nil
 }
@@ -104,7 +113,8 @@ func (s *Server) refuse(ctx context.Context, method, id string, err error) error
 	code := ca.ReasonOf(err)
 	s.c.Metrics.refused(code, protocol)
 	level := slog.LevelInfo
-	if c := code.Class(); c == ca.Internal || c == ca.Unavailable {
+	// What fails because its client has gone is no failure of ours.
+	if c := code.Class(); !errors.Is(ctx.Err(), context.Canceled) && (c == ca.Internal || c == ca.Unavailable) {
 		level = slog.LevelError
 	}
 	s.c.Log.LogAttrs(ctx, level, "refused",

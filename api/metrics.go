@@ -16,6 +16,7 @@ type Metrics struct {
 	stage        *prometheus.HistogramVec
 	handshakes   *prometheus.CounterVec
 	shaking      prometheus.Gauge
+	connections  prometheus.Gauge
 	panics       prometheus.Counter
 	watchers     prometheus.Gauge
 
@@ -40,12 +41,13 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		handshakes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "kedge_handshakes_total", Help: "TLS handshakes by result.",
 		}, []string{"result"}),
-		shaking:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "kedge_handshakes_in_progress", Help: "TLS handshakes going on."}),
-		panics:   prometheus.NewCounter(prometheus.CounterOpts{Name: "kedge_panics_total", Help: "Requests that ended in a panic; always a defect."}),
-		watchers: prometheus.NewGauge(prometheus.GaugeOpts{Name: "kedge_bundle_watchers", Help: "Open bundle streams."}),
+		shaking:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "kedge_handshakes_in_progress", Help: "TLS handshakes going on."}),
+		connections: prometheus.NewGauge(prometheus.GaugeOpts{Name: "kedge_connections", Help: "Open connections on the TLS port."}),
+		panics:      prometheus.NewCounter(prometheus.CounterOpts{Name: "kedge_panics_total", Help: "Requests that ended in a panic; always a defect."}),
+		watchers:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "kedge_bundle_watchers", Help: "Open bundle streams."}),
 	}
 	m.stageAuthn, m.stageParse, m.stageSign = m.stage.WithLabelValues("authn"), m.stage.WithLabelValues("parse"), m.stage.WithLabelValues("sign")
-	for _, c := range []prometheus.Collector{m.issuedTotal, m.refusedTotal, m.stage, m.handshakes, m.shaking, m.panics, m.watchers} {
+	for _, c := range []prometheus.Collector{m.issuedTotal, m.refusedTotal, m.stage, m.handshakes, m.shaking, m.connections, m.panics, m.watchers} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}

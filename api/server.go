@@ -21,8 +21,9 @@ const (
 	maxMessage     = 64 << 10
 	maxHeaderList  = 32 << 10
 	maxStreams     = 256
-	readBuffer     = 4 << 10
+	readBuffer     = 0 // crypto/tls has a buffer of its own
 	writeBuffer    = 4 << 10
+	streamWorkers  = 64 // goroutines that keep their grown stacks from call to call
 	windowSize     = 64 << 10
 	handshakeLimit = 10 * time.Second
 )
@@ -45,7 +46,8 @@ type Server struct {
 	c      ServerConfig
 	grpc   *grpc.Server
 	health *health.Server
-	drain  chan struct{} // closed when a drain begins
+	drain  context.Context // of everything that shall end when a drain begins
+	begin  context.CancelFunc
 }
 
 // NewServer makes a server that serves health and nothing else yet.
@@ -53,15 +55,18 @@ func NewServer(c ServerConfig) (*Server, error) {
 	if c.TLS == nil || c.Metrics == nil || c.Log == nil || c.Now == nil || c.Handshakes <= 0 || c.RequestTimeout <= 0 {
 		return nil, fmt.Errorf("server needs TLS, metrics, a log, a clock and limits above 0")
 	}
-	s := &Server{c: c, health: health.NewServer(), drain: make(chan struct{})}
+	s := &Server{c: c, health: health.NewServer()}
+	s.drain, s.begin = context.WithCancel(context.Background())
 	creds := &gatedCredentials{
-		TransportCredentials: credentials.NewTLS(c.TLS), slots: make(chan struct{}, c.Handshakes), metrics: c.Metrics,
+		TransportCredentials: credentials.NewTLS(c.TLS), slots: make(chan struct{}, c.Handshakes),
+		drain: s.drain, metrics: c.Metrics,
 	}
 	s.grpc = grpc.NewServer(
 		grpc.Creds(creds),
 		grpc.ConnectionTimeout(handshakeLimit),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxHeaderListSize(maxHeaderList), grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ReadBufferSize(readBuffer), grpc.WriteBufferSize(writeBuffer), grpc.SharedWriteBuffer(true),
+		grpc.NumStreamWorkers(streamWorkers),
 		grpc.InitialWindowSize(windowSize), grpc.InitialConnWindowSize(windowSize),
 		// Proxies ping every 30 s while a call is open, some faster; grpc-go's
 		// default of 5 min would answer them with GOAWAY.
@@ -80,7 +85,7 @@ func NewServer(c ServerConfig) (*Server, error) {
 func (s *Server) Registrar() grpc.ServiceRegistrar { return s.grpc }
 
 // Draining is closed when a drain begins; streams end then.
-func (s *Server) Draining() <-chan struct{} { return s.drain }
+func (s *Server) Draining() <-chan struct{} { return s.drain.Done() }
 
 // SetServing is what health answers.
 func (s *Server) SetServing(ok bool) {
@@ -100,10 +105,11 @@ func (s *Server) Serve(l net.Listener) error {
 }
 
 // Drain stops taking connections and calls, lets calls in flight finish until ctx
-// ends, and then closes everything. It tells whether all could finish.
+// ends, and then closes everything. Streams end at once. It tells whether all
+// could finish.
 func (s *Server) Drain(ctx context.Context) bool {
 	s.health.Shutdown()
-	close(s.drain)
+	s.begin()
 	done := make(chan struct{})
 	go func() {
 		s.grpc.GracefulStop()

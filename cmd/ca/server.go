@@ -181,6 +181,7 @@ func (s *server) start(ctx context.Context) <-chan error {
 	go s.reloadOnHangup(ctx)
 	go s.selfTestDaily(ctx)
 	go s.followHealth(ctx)
+	go tuneMemory(ctx)
 	return failed
 }
 

@@ -173,11 +173,11 @@ func (d *deployment) first(ctx context.Context, i int) (*tls.Certificate, error)
 }
 
 // renewLane renews by mutual TLS over warm connections, one for each worker.
-func (d *deployment) renewLane(ctx context.Context, workers int) (call, func(), error) {
-	conns := make([]*grpc.ClientConn, workers)
-	csrs := make([][][]byte, workers)
+func (d *deployment) renewLane(ctx context.Context) (call, func(), error) {
+	conns := make([]*grpc.ClientConn, connections)
+	csrs := make([][][]byte, connections)
 	var next atomic.Int64
-	for w := range workers {
+	for w := range connections {
 		cert, err := d.first(ctx, w)
 		if err != nil {
 			return nil, nil, err
@@ -185,13 +185,13 @@ func (d *deployment) renewLane(ctx context.Context, workers int) (call, func(), 
 		if conns[w], err = d.dial(cert); err != nil {
 			return nil, nil, err
 		}
-		if csrs[w], err = makeCSRs(requestsPerWorker, func(int) string { return identity(w) }); err != nil {
+		if csrs[w], err = makeCSRs(requestsPerConnection, func(int) string { return identity(w) }); err != nil {
 			return nil, nil, err
 		}
 	}
 	do := func(ctx context.Context, worker, n int) error {
-		w := worker % workers
-		answer, err := kedgev1.NewCertificateAuthorityClient(conns[w]).Renew(ctx, &kedgev1.IssueRequest{Csr: csrs[w][n%requestsPerWorker]})
+		w := worker % connections
+		answer, err := kedgev1.NewCertificateAuthorityClient(conns[w]).Renew(ctx, &kedgev1.IssueRequest{Csr: csrs[w][n%requestsPerConnection]})
 		if err != nil {
 			return err
 		}
@@ -205,9 +205,9 @@ func (d *deployment) renewLane(ctx context.Context, workers int) (call, func(), 
 
 // istioLane asks in Istio's protocol by token, as pilot-agent does, over warm
 // connections. Each of the identities has its own token.
-func (d *deployment) istioLane(workers int) (call, func(), error) {
-	conns := make([]*grpc.ClientConn, workers)
-	for w := range workers {
+func (d *deployment) istioLane() (call, func(), error) {
+	conns := make([]*grpc.ClientConn, connections)
+	for w := range connections {
 		var err error
 		if conns[w], err = d.dial(nil); err != nil {
 			return nil, nil, err
@@ -227,7 +227,7 @@ func (d *deployment) istioLane(workers int) (call, func(), error) {
 	}
 	do := func(ctx context.Context, worker, n int) error {
 		i := n % tokenCount
-		answer, err := securityapi.NewIstioCertificateServiceClient(conns[worker%workers]).CreateCertificate(
+		answer, err := securityapi.NewIstioCertificateServiceClient(conns[worker%connections]).CreateCertificate(
 			metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+tokens[i], "clusterid", "Kubernetes"),
 			&securityapi.IstioCertificateRequest{Csr: csrs[i], ValidityDuration: 86400})
 		if err != nil {

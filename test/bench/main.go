@@ -19,13 +19,14 @@ import (
 // Sizes of a run. Keys are made beforehand; a request's key is its own until the
 // lane has used all of them and begins again.
 const (
-	serverCPU         = 0
-	loadCPU           = 1
-	workers           = 64
-	requestsPerWorker = 400
-	tokenCount        = 10_000
-	sampleEvery       = 97
-	idleConnections   = 1000
+	serverCPU             = 0
+	loadCPU               = 1
+	connections           = 4
+	workers               = 64
+	requestsPerConnection = 4000
+	tokenCount            = 10_000
+	sampleEvery           = 97
+	idleConnections       = 1000
 )
 
 func main() {
@@ -165,12 +166,12 @@ func (b *bench) lanes(ctx context.Context, d *deployment, floor float64) error {
 	if err := b.memory(ctx, d); err != nil {
 		return err
 	}
-	renew, done, err := d.renewLane(ctx, workers)
+	renew, done, err := d.renewLane(ctx)
 	if err != nil {
 		return err
 	}
 	defer done()
-	istio, doneIstio, err := d.istioLane(workers)
+	istio, doneIstio, err := d.istioLane()
 	if err != nil {
 		return err
 	}
