@@ -59,8 +59,25 @@ func NewFront(c FrontConfig) (*Front, error) {
 	return &Front{c: c}, nil
 }
 
+// maxProfile is the length of the longest name that a profile can have.
+const maxProfile = 63
+
+// check refuses by size alone, before anything is computed or logged.
+func (o *Order) check() error {
+	switch {
+	case len(o.CSR) > ca.MaxCSRDER:
+		return ca.Refuse(ca.ReasonCSRTooLarge, "DER of %d bytes, limit %d", len(o.CSR), ca.MaxCSRDER)
+	case len(o.Profile) > maxProfile:
+		return ca.Refuse(ca.ReasonProfile, "name of %d bytes, limit %d", len(o.Profile), maxProfile)
+	}
+	return nil
+}
+
 // Issue fills the order for whoever sent it. Errors are *ca.Error.
 func (f *Front) Issue(ctx context.Context, o Order) (ca.Issued, error) {
+	if err := o.check(); err != nil {
+		return ca.Issued{}, err
+	}
 	leave, err := f.c.Gate.enter(ctx, f.c.Now())
 	if err != nil {
 		return ca.Issued{}, err
@@ -94,39 +111,43 @@ func (f *Front) Issue(ctx context.Context, o Order) (ca.Issued, error) {
 }
 
 func (f *Front) authenticate(ctx context.Context, o Order) (ca.Caller, error) {
-	c, err := credentialsOf(ctx)
-	if err != nil {
-		return ca.Caller{}, err
-	}
+	c := connectionOf(ctx)
 	if o.CertificateOnly {
 		return f.c.Authenticator().AuthenticateCertificate(ctx, c, f.c.Issuer.Bundle())
+	}
+	if err := readMetadata(ctx, &c); err != nil {
+		return ca.Caller{}, err
 	}
 	return f.c.Authenticator().Authenticate(ctx, c, f.c.Issuer.Bundle())
 }
 
-// credentialsOf takes the credentials of a call off the wire. Headers in which a
-// proxy forwards somebody's identity are never looked at.
-func credentialsOf(ctx context.Context) (authn.Credentials, error) {
-	var c authn.Credentials
-	if md, ok := metadata.FromIncomingContext(ctx); ok {
-		token, err := bearer(md.Get("authorization"))
-		if err != nil {
-			return c, err
-		}
-		c.Token = token
-		switch ids := md.Get("clusterid"); len(ids) {
-		case 0:
-		case 1:
-			c.ClusterID = ids[0]
-		default:
-			return c, ca.Refuse(ca.ReasonClusterUnknown, "%d cluster ids", len(ids))
-		}
+// connectionOf is what the connection of a call says about the caller.
+func connectionOf(ctx context.Context) authn.Credentials {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return authn.Credentials{}
 	}
-	if p, ok := peer.FromContext(ctx); ok {
-		c.Peer = p.Addr.String()
-		c.TLS = tlsState(p)
+	return authn.Credentials{Peer: p.Addr.String(), TLS: tlsState(p)}
+}
+
+// readMetadata adds what the headers of a call say about the caller. Headers in
+// which a proxy forwards somebody's identity are never looked at.
+func readMetadata(ctx context.Context, c *authn.Credentials) (err error) {
+	md, ok := metadata.FromIncomingContext(ctx)
+	if !ok {
+		return nil
 	}
-	return c, nil
+	if c.Token, err = bearer(md.Get("authorization")); err != nil {
+		return err
+	}
+	switch ids := md.Get("clusterid"); len(ids) {
+	case 0:
+	case 1:
+		c.ClusterID = ids[0]
+	default:
+		return ca.Refuse(ca.ReasonClusterUnknown, "%d cluster ids", len(ids))
+	}
+	return nil
 }
 
 func tlsState(p *peer.Peer) *tls.ConnectionState {
