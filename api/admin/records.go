@@ -13,8 +13,12 @@ import (
 // page is how many records are read from the store at once.
 const page = 500
 
-// maxSearch bounds a search; go on with after_seq.
-const maxSearch = 100_000
+// Bounds of a search. Newest first, a store gives so many at once and cannot go
+// on; forward, go on with after_seq.
+const (
+	maxSearch = 100_000
+	maxNewest = 10_000
+)
 
 func (s *service) SearchRecords(r *kedgev1.SearchRecordsRequest, stream grpc.ServerStreamingServer[kedgev1.Record]) error {
 	q := ca.Query{
@@ -25,51 +29,44 @@ func (s *service) SearchRecords(r *kedgev1.SearchRecordsRequest, stream grpc.Ser
 	if left == 0 {
 		left = 100
 	}
-	left = min(left, maxSearch)
-	if q.Newest { // one page: AfterSeq goes forward only
-		q.Limit = left
-		return s.send(q, stream, nil)
+	if q.Newest {
+		q.Limit = min(left, maxNewest)
+		_, err := s.send(&q, stream)
+		return err
 	}
-	for left > 0 {
+	for left = min(left, maxSearch); left > 0; left -= page {
 		q.Limit = min(left, page)
-		before := q.AfterSeq
-		if err := s.send(q, stream, &q.AfterSeq); err != nil {
+		if n, err := s.send(&q, stream); err != nil || n < q.Limit {
 			return err
 		}
-		if q.AfterSeq == before {
-			return nil
-		}
-		left -= page
 	}
 	return nil
 }
 
-// send sends what q selects and notes the last position in after.
-func (s *service) send(q ca.Query, stream grpc.ServerStreamingServer[kedgev1.Record], after *uint64) error {
-	records, err := s.c.Records.Records(stream.Context(), q)
+// send sends what q selects, moves q behind it and tells how much it was.
+func (s *service) send(q *ca.Query, stream grpc.ServerStreamingServer[kedgev1.Record]) (int, error) {
+	records, err := s.c.Records.Records(stream.Context(), *q)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, r := range records {
 		if err := stream.Send(encodeRecord(r)); err != nil {
-			return err
+			return 0, err
 		}
-		if after != nil {
-			*after = r.Seq
-		}
+		q.AfterSeq = r.Seq
 	}
-	return nil
+	return len(records), nil
 }
 
 func (s *service) TailRecords(r *kedgev1.TailRecordsRequest, stream grpc.ServerStreamingServer[kedgev1.Record]) error {
 	last := max(int(r.GetLast()), 1) // at least one, to know where the log ends
-	newest, err := s.c.Records.Records(stream.Context(), ca.Query{Newest: true, Limit: min(last, maxSearch)})
+	newest, err := s.c.Records.Records(stream.Context(), ca.Query{Newest: true, Limit: min(last, maxNewest)})
 	if err != nil {
 		return err
 	}
-	var after uint64
+	follow := ca.Query{Limit: page}
 	for i := len(newest) - 1; i >= 0; i-- {
-		after = newest[i].Seq
+		follow.AfterSeq = newest[i].Seq
 		if r.GetLast() == 0 {
 			continue
 		}
@@ -80,16 +77,25 @@ func (s *service) TailRecords(r *kedgev1.TailRecordsRequest, stream grpc.ServerS
 	if !r.GetFollow() {
 		return nil
 	}
+	return s.follow(&follow, stream)
+}
+
+// follow sends what is new until the operator goes.
+func (s *service) follow(q *ca.Query, stream grpc.ServerStreamingServer[kedgev1.Record]) error {
 	ticker := time.NewTicker(s.c.Poll)
 	defer ticker.Stop()
 	for {
+		n, err := s.send(q, stream)
+		if err != nil {
+			return err
+		}
+		if n == page { // there is more already
+			continue
+		}
 		select {
 		case <-stream.Context().Done():
 			return stream.Context().Err()
 		case <-ticker.C:
-			if err := s.send(ca.Query{AfterSeq: after, Limit: page}, stream, &after); err != nil {
-				return err
-			}
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/kedge-ca/kedge/api/authn"
@@ -92,12 +93,9 @@ func (s *service) CreateJoinToken(ctx context.Context, r *kedgev1.CreateJoinToke
 	if !identity.MemberOf(s.c.Domain) {
 		return nil, ca.Refuse(ca.ReasonRequest, "%s is not of trust domain %s", identity, s.c.Domain)
 	}
-	ttl := defaultJoinTTL
-	if d := r.GetTtl(); d.IsValid() && d.AsDuration() != 0 {
-		ttl = d.AsDuration()
-	}
-	if ttl < 0 || ttl > maxJoinTTL {
-		return nil, ca.Refuse(ca.ReasonRequest, "a join token lives at most %s", maxJoinTTL)
+	ttl, err := joinTTL(r.GetTtl())
+	if err != nil {
+		return nil, err
 	}
 	token, hash, err := authn.NewJoinToken()
 	if err != nil {
@@ -112,6 +110,18 @@ func (s *service) CreateJoinToken(ctx context.Context, r *kedgev1.CreateJoinToke
 		return nil, err
 	}
 	return &kedgev1.CreateJoinTokenResponse{Token: token, ExpiresAt: timestamppb.New(expires)}, nil
+}
+
+// joinTTL is the lifetime of a join token.
+func joinTTL(d *durationpb.Duration) (time.Duration, error) {
+	ttl := d.AsDuration()
+	switch {
+	case d == nil || ttl == 0 && d.IsValid():
+		return defaultJoinTTL, nil
+	case !d.IsValid() || ttl < time.Second || ttl > maxJoinTTL:
+		return 0, ca.Refuse(ca.ReasonRequest, "a join token lives 1 s to %s, not %s", maxJoinTTL, ttl)
+	}
+	return ttl, nil
 }
 
 func (s *service) FIPSReport(ctx context.Context, r *kedgev1.FIPSReportRequest) (*kedgev1.FIPSReportResponse, error) {

@@ -437,13 +437,15 @@ type SearchRecordsRequest struct {
 	// Lower-case hex.
 	Serial string `protobuf:"bytes,1,opt,name=serial,proto3" json:"serial,omitempty"`
 	// Exact, or a prefix that ends in "/".
-	Identity    string                 `protobuf:"bytes,2,opt,name=identity,proto3" json:"identity,omitempty"`
-	Method      string                 `protobuf:"bytes,3,opt,name=method,proto3" json:"method,omitempty"`
-	Cluster     string                 `protobuf:"bytes,4,opt,name=cluster,proto3" json:"cluster,omitempty"`
-	Since       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
-	Until       *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=until,proto3" json:"until,omitempty"`
-	AfterSeq    uint64                 `protobuf:"varint,7,opt,name=after_seq,json=afterSeq,proto3" json:"after_seq,omitempty"`
-	NewestFirst bool                   `protobuf:"varint,8,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
+	Identity string                 `protobuf:"bytes,2,opt,name=identity,proto3" json:"identity,omitempty"`
+	Method   string                 `protobuf:"bytes,3,opt,name=method,proto3" json:"method,omitempty"`
+	Cluster  string                 `protobuf:"bytes,4,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	Since    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
+	Until    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=until,proto3" json:"until,omitempty"`
+	AfterSeq uint64                 `protobuf:"varint,7,opt,name=after_seq,json=afterSeq,proto3" json:"after_seq,omitempty"`
+	// Newest first, a search ends after 10 000 records; oldest first, it ends after
+	// 100 000 and goes on with after_seq.
+	NewestFirst bool `protobuf:"varint,8,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
 	// 0 means 100.
 	Limit         uint32 `protobuf:"varint,9,opt,name=limit,proto3" json:"limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -545,7 +547,7 @@ func (x *SearchRecordsRequest) GetLimit() uint32 {
 
 type TailRecordsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How many of the newest to begin with; 0 means none.
+	// How many of the newest to begin with, at most 10 000; 0 means none.
 	Last uint32 `protobuf:"varint,1,opt,name=last,proto3" json:"last,omitempty"`
 	// Go on with each new record.
 	Follow        bool `protobuf:"varint,2,opt,name=follow,proto3" json:"follow,omitempty"`
@@ -870,10 +872,11 @@ func (x *Evidence) GetPeer() string {
 }
 
 type ListEventsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	AfterSeq      uint64                 `protobuf:"varint,1,opt,name=after_seq,json=afterSeq,proto3" json:"after_seq,omitempty"`
-	NewestFirst   bool                   `protobuf:"varint,2,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
-	Limit         uint32                 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	AfterSeq    uint64                 `protobuf:"varint,1,opt,name=after_seq,json=afterSeq,proto3" json:"after_seq,omitempty"`
+	NewestFirst bool                   `protobuf:"varint,2,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
+	// 0 means 100.
+	Limit         uint32 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1088,7 +1091,7 @@ func (x *VerifyRecordsResponse) GetRecords() uint64 {
 type CreateJoinTokenRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Identity string                 `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
-	// At most 24 h; zero means 1 h.
+	// 1 s to 24 h; absent or zero means 1 h.
 	Ttl           *durationpb.Duration `protobuf:"bytes,2,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
