@@ -74,7 +74,7 @@ func awaitServer(ts *testscript.TestScript, neg bool, args []string) {
 	for {
 		if conn, err := net.Dial("unix", socket); err == nil {
 			ts.Check(conn.Close())
-			if _, err := net.DialTimeout("tcp", ts.Getenv("ADDR"), time.Second); err == nil {
+			if isServing(ts.Getenv("ADDR"), ts.MkAbs(args[0])) {
 				return
 			}
 		}
@@ -82,6 +82,21 @@ func awaitServer(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("%s does not serve", args[0])
 		}
 	}
+}
+
+// isServing tells whether the address answers and, where ca dev serves, the files
+// that it writes last are there.
+func isServing(addr, dir string) bool {
+	conn, err := net.DialTimeout("tcp", addr, time.Second)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	if _, err := os.Stat(filepath.Join(dir, "secrets")); err != nil {
+		return true
+	}
+	_, err = os.Stat(filepath.Join(dir, "token"))
+	return err == nil
 }
 
 func waitABit(ctx context.Context) error {
