@@ -6,6 +6,7 @@ import (
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/pem"
 	"fmt"
 	"net"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	kedgev1 "github.com/kedge-ca/kedge/api/kedge/v1"
 	"github.com/kedge-ca/kedge/fips"
@@ -127,7 +129,9 @@ func (c *Client) dial(current *tls.Certificate) (*grpc.ClientConn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("client TLS: %w", err)
 	}
-	conn, err := grpc.NewClient("passthrough:///"+c.c.Server, grpc.WithTransportCredentials(credentials.NewTLS(config)))
+	conn, err := grpc.NewClient("passthrough:///"+c.c.Server,
+		grpc.WithTransportCredentials(credentials.NewTLS(config)),
+		grpc.WithNoProxy()) // a library reads no environment
 	if err != nil {
 		return nil, fmt.Errorf("server %s: %w", c.c.Server, err)
 	}
@@ -145,39 +149,64 @@ func (c *Client) token() (string, error) {
 	return strings.TrimSpace(string(raw)), nil
 }
 
-// check holds the answer to what was asked: our key, and a chain that verifies
-// against the bundle that comes with it.
+// check holds the answer to what was asked: our key, one identity, and a chain
+// that verifies against the bundle that comes with it.
 func check(r *kedgev1.IssueResponse, key crypto.Signer) (*Certificate, error) {
-	c := &Certificate{Key: key, Identity: r.GetIdentity(), Serial: r.GetSerial(), RenewAt: r.GetRenewAt().AsTime()}
-	between, roots := x509.NewCertPool(), x509.NewCertPool()
-	for i, der := range append([][]byte{r.GetCertificate()}, r.GetChain()...) {
-		cert, err := x509.ParseCertificate(der)
-		if err != nil {
-			return nil, fmt.Errorf("reading the server's answer: %w", err)
-		}
-		c.Chain = append(c.Chain, cert)
-		if i > 0 {
-			between.AddCert(cert)
-		}
+	c := &Certificate{Key: key}
+	if err := c.parse(r); err != nil {
+		return nil, err
 	}
-	for _, a := range r.GetBundle().GetAnchors() {
-		anchor, err := x509.ParseCertificate(a.GetCertificate())
-		if err != nil {
-			return nil, fmt.Errorf("reading the server's bundle: %w", err)
-		}
-		c.Bundle = append(c.Bundle, anchor)
-		roots.AddCert(anchor)
-	}
-	if !fips.PublicKeyEqual(c.Chain[0].PublicKey, key.Public()) {
+	leaf := c.Chain[0]
+	if !fips.PublicKeyEqual(leaf.PublicKey, key.Public()) {
 		return nil, fmt.Errorf("the server's certificate is for another key")
 	}
-	_, err := c.Chain[0].Verify(x509.VerifyOptions{
+	if len(leaf.URIs) != 1 || leaf.URIs[0].String() != r.GetIdentity() {
+		return nil, fmt.Errorf("the server's certificate does not name %q", r.GetIdentity())
+	}
+	between, roots := x509.NewCertPool(), x509.NewCertPool()
+	for _, cert := range c.Chain[1:] {
+		between.AddCert(cert)
+	}
+	for _, anchor := range c.Bundle {
+		roots.AddCert(anchor)
+	}
+	_, err := leaf.Verify(x509.VerifyOptions{
 		Roots: roots, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("the server's certificate does not verify against its own bundle: %w", err)
 	}
+	c.Identity, c.Serial, c.RenewAt = r.GetIdentity(), hex.EncodeToString(leaf.SerialNumber.Bytes()), renewAt(r.GetRenewAt(), leaf)
 	return c, nil
+}
+
+// parse reads the certificates of the answer.
+func (c *Certificate) parse(r *kedgev1.IssueResponse) error {
+	for _, der := range append([][]byte{r.GetCertificate()}, r.GetChain()...) {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			return fmt.Errorf("reading the server's answer: %w", err)
+		}
+		c.Chain = append(c.Chain, cert)
+	}
+	for _, a := range r.GetBundle().GetAnchors() {
+		anchor, err := x509.ParseCertificate(a.GetCertificate())
+		if err != nil {
+			return fmt.Errorf("reading the server's bundle: %w", err)
+		}
+		c.Bundle = append(c.Bundle, anchor)
+	}
+	return nil
+}
+
+// renewAt is the time that the server suggests if it lies in the leaf's life,
+// else the middle of that: a keeper must neither spin nor sleep too long.
+func renewAt(suggested *timestamppb.Timestamp, leaf *x509.Certificate) time.Time {
+	at := suggested.AsTime()
+	if suggested == nil || !at.After(leaf.NotBefore) || !at.Before(leaf.NotAfter) {
+		return leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) / 2)
+	}
+	return at
 }
 
 // TLS is the certificate for a TLS handshake.

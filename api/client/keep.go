@@ -3,13 +3,24 @@ package client
 import (
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"fmt"
 	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/status"
+
+	"github.com/kedge-ca/kedge/fips"
 )
+
+// Renewer renews a certificate by mutual TLS with itself; *Client is one.
+type Renewer interface {
+	Renew(ctx context.Context, current tls.Certificate) (*Certificate, error)
+}
 
 // Keeper renews a certificate for as long as it runs.
 type Keeper struct {
-	Client *Client
+	Client Renewer
 	// Store is called with the first certificate and with each new one. An error
 	// counts as a failed renewal: it is tried again.
 	Store func(*Certificate) error
@@ -19,44 +30,81 @@ type Keeper struct {
 	Now    func() time.Time
 }
 
-// first and longest wait between tries that fail.
+// Waits between tries.
 const (
 	firstRetry = 5 * time.Second
 	maxRetry   = 5 * time.Minute
+	minPause   = time.Second
 )
 
-// Run keeps current fresh until ctx ends: it renews when renewAt comes, and after
-// a failure again with growing pauses that never pass a quarter of what is left
-// of the certificate.
+// Run keeps current, which has its Leaf, fresh until ctx ends: it renews when
+// renewAt comes. After a failure it tries again with growing pauses that never
+// pass a quarter of what is left of the certificate, are never shorter than the
+// server asks for, and differ from one holder to the next.
 func (k *Keeper) Run(ctx context.Context, current tls.Certificate, renewAt time.Time) error {
-	if k.Client == nil || k.Store == nil || k.Now == nil {
-		return fmt.Errorf("keeper needs a client, a store and a clock")
+	if k.Client == nil || k.Store == nil || k.Now == nil || current.Leaf == nil {
+		return fmt.Errorf("keeper needs a client, a store, a clock and a parsed certificate")
 	}
 	wait := firstRetry
-	for next := renewAt; ; {
-		timer := time.NewTimer(max(0, next.Sub(k.Now())))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-timer.C:
-		}
+	for next := renewAt; k.sleep(ctx, next); {
 		fresh, err := k.Client.Renew(ctx, current)
 		if err == nil {
 			err = k.Store(fresh)
 		}
 		if err == nil {
-			current, next, wait = fresh.TLS(), fresh.RenewAt, firstRetry
+			// Whatever the server suggests, it is not asked again at once.
+			current, wait = fresh.TLS(), firstRetry
+			next = later(fresh.RenewAt, k.Now().Add(minPause))
 			continue
 		}
-		pause := wait
-		if left := current.Leaf.NotAfter.Sub(k.Now()); left > 0 {
-			pause = min(pause, max(time.Second, left/4))
-		}
-		next = k.Now().Add(pause)
+		next = k.Now().Add(k.pause(wait, current.Leaf.NotAfter, err))
 		wait = min(2*wait, maxRetry)
-		if k.Failed != nil {
+		if k.Failed != nil && ctx.Err() == nil {
 			k.Failed(err, next)
 		}
 	}
+	return nil
+}
+
+// sleep waits until next and tells whether to go on.
+func (k *Keeper) sleep(ctx context.Context, next time.Time) bool {
+	timer := time.NewTimer(max(0, next.Sub(k.Now())))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// pause is how long to wait after err.
+func (k *Keeper) pause(wait time.Duration, end time.Time, err error) time.Duration {
+	if left := end.Sub(k.Now()); left > 0 {
+		wait = min(wait, max(minPause, left/4))
+	}
+	// Half of it by chance, so that a fleet does not come back together.
+	var chance [2]byte
+	if fips.Random(chance[:]) == nil {
+		wait = wait/2 + wait/2*time.Duration(binary.BigEndian.Uint16(chance[:]))/(1<<16)
+	}
+	return max(wait, serverAsks(err))
+}
+
+// serverAsks is the pause that the server's RetryInfo asks for, 0 without one,
+// and no longer than maxRetry.
+func serverAsks(err error) time.Duration {
+	for _, detail := range status.Convert(err).Details() {
+		if retry, ok := detail.(*errdetails.RetryInfo); ok {
+			return min(retry.GetRetryDelay().AsDuration(), maxRetry)
+		}
+	}
+	return 0
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
