@@ -82,7 +82,7 @@ func hasROCA(residues []uint32) bool {
 }
 
 func isPowerOf65537(r, p uint32) bool {
-	g := uint32(65537 % p)
+	g := 65537 % p
 	for x := uint32(1); ; {
 		if x == r {
 			return true

@@ -161,7 +161,7 @@ func voided(r *kedgev1.Record) string {
 // ignoreEnd makes an interrupt the normal end of a stream.
 func ignoreEnd(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil
+		err = nil
 	}
 	return err
 }

@@ -183,12 +183,9 @@ func (d *duration) UnmarshalYAML(unmarshal func(any) error) error {
 	return nil
 }
 
-// MarshalYAML writes the duration with its unit.
-func (d duration) MarshalYAML() (any, error) { return time.Duration(d).String(), nil }
-
-// MarshalJSON writes the duration with its unit.
-func (d duration) MarshalJSON() ([]byte, error) {
-	return []byte(`"` + time.Duration(d).String() + `"`), nil
+// MarshalText writes the duration with its unit, in YAML and JSON alike.
+func (d duration) MarshalText() ([]byte, error) { //nolint:unparam // encoding.TextMarshaler wants the error
+	return []byte(time.Duration(d).String()), nil
 }
 
 // maxConfigSize bounds what is read as a configuration.

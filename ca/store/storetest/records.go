@@ -3,7 +3,6 @@ package storetest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -300,7 +299,7 @@ func everyCall(ctx context.Context, s store.Store) map[string]error {
 		"Load": load, "Replace": replace, "Records": records, "Events": evts, "UseJoinToken": use,
 		"Intend": s.Intend(ctx, record(9)), "Void": s.Void(ctx, record(0).Serial, "late"),
 		"Append":          s.Append(ctx, ca.Event{At: start, Actor: "system", Action: "late"}),
-		"CreateJoinToken": s.CreateJoinToken(ctx, token(fmt.Sprint("late"))),
+		"CreateJoinToken": s.CreateJoinToken(ctx, token("late")),
 		"LiveKeys":        s.LiveKeys(ctx, start, func(ca.LiveKey) error { return nil }),
 	}
 }
