@@ -21,7 +21,7 @@ import (
 func allowedByRestatement(pub crypto.PublicKey, use fips.Use, notAfter time.Time, policy string) bool {
 	if e, ok := pub.(*ecdsa.PublicKey); ok {
 		name := e.Curve.Params().Name
-		on := e.Curve.IsOnCurve(e.X, e.Y) //nolint:staticcheck // an independent test of the point
+		on := e.Curve.IsOnCurve(e.X, e.Y)
 		return on && (name == "P-384" || name == "P-256" && policy != "cnsa1")
 	}
 	r, ok := pub.(*rsa.PublicKey)
