@@ -109,7 +109,8 @@ func (s *keySource) takeOver(others []*keySource) {
 	}
 }
 
-// Close stops refreshing. Tokens are verified with the keys that are there.
+// Close stops refreshing and returns when no refresh will begin any more. Calls
+// under way finish, and later ones verify with the keys that are there.
 func (a *Authenticator) Close() {
 	for _, s := range a.sources {
 		s.close()

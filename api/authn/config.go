@@ -160,6 +160,10 @@ func (o *OIDCConfig) check(c *Config) error {
 		// Without one, the issuer could name every workload of every cluster.
 		return errors.New("it has no path prefix")
 	}
+	if o.PathPrefix[0] != '/' {
+		// It would go on with the name of the trust domain.
+		return fmt.Errorf("path prefix %q does not start with a slash", o.PathPrefix)
+	}
 	if _, err := ca.ParseIdentity(c.TrustDomain.URI() + o.PathPrefix + "/x"); err != nil {
 		return fmt.Errorf("path prefix %q: %w", o.PathPrefix, err)
 	}

@@ -158,9 +158,8 @@ func newClient(anchorFile string) (*http.Client, error) {
 func newKeySource(name string, k KeySource, c *Config, policy fips.Policy) (*keySource, error) {
 	s := &keySource{
 		name: name, policy: policy, now: c.Now, refresh: k.Refresh, maxAge: k.MaxAge,
-		from: k.File + "\x00" + k.URL + "\x00" + k.CAFile,
+		from: k.File + "\x00" + k.URL + "\x00" + k.CAFile, stop: make(chan struct{}),
 	}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
 	switch {
 	case k.Static != nil:
 		s.refresh = 0
@@ -179,7 +178,6 @@ func newKeySource(name string, k KeySource, c *Config, policy fips.Policy) (*key
 	done, _ := s.begin(0)
 	<-done
 	if err := s.lastError(); err != nil {
-		s.cancel()
 		return nil, err
 	}
 	return s, nil

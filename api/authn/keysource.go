@@ -50,9 +50,7 @@ type keySource struct {
 	flight chan struct{}
 	closed bool
 	stats  KeyStats
-	ctx    context.Context // of the loads, which outlive the requests that cause them
-	cancel context.CancelFunc
-	loads  sync.WaitGroup
+	stop   chan struct{} // closed with the source
 }
 
 // loadedKeys is an immutable snapshot.
@@ -150,15 +148,17 @@ func (s *keySource) begin(gap time.Duration) (done <-chan struct{}, started bool
 	s.stats.Loads++
 	flight := make(chan struct{})
 	s.flight = flight
-	s.loads.Go(func() {
+	go func() {
 		defer close(flight)
 		s.loadOnce()
-	})
+	}()
 	return flight, true
 }
 
+// loadOnce has a context of its own, because a load outlives the request that
+// caused it: others wait for it too.
 func (s *keySource) loadOnce() {
-	ctx, cancel := context.WithTimeout(s.ctx, loadTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), loadTimeout)
 	defer cancel()
 	err := s.loadInto(ctx)
 
@@ -166,7 +166,7 @@ func (s *keySource) loadOnce() {
 	defer s.mu.Unlock()
 	s.flight = nil
 	if err == nil {
-		s.stats.LastSuccess, s.stats.LastError, s.stats.Failures = s.now(), "", 0
+		s.stats.LastError, s.stats.Failures = "", 0
 		return
 	}
 	s.stats.LastError = err.Error()
@@ -196,12 +196,16 @@ func (s *keySource) loadInto(ctx context.Context) error {
 func (s *keySource) keepFresh() {
 	for {
 		if done, _ := s.begin(0); done != nil {
-			<-done
+			select {
+			case <-done:
+			case <-s.stop:
+				return
+			}
 		}
 		timer := time.NewTimer(s.pause())
 		select {
 		case <-timer.C:
-		case <-s.ctx.Done():
+		case <-s.stop:
 			timer.Stop()
 			return
 		}
@@ -238,10 +242,13 @@ func (s *keySource) reload(ctx context.Context) error {
 	return s.lastError()
 }
 
+// close lets a load that is under way end by itself, within loadTimeout: a
+// request that came before a reload may be waiting for it.
 func (s *keySource) close() {
 	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	s.cancel()
-	s.loads.Wait()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.closed = true
+		close(s.stop)
+	}
 }

@@ -22,7 +22,7 @@ type KeyStats struct {
 	Failures      uint64         // failed attempts since the last success
 	UnknownKeyIDs uint64         // tokens whose key id was not in the set
 	LastAttempt   time.Time      // zero: never
-	LastSuccess   time.Time      // zero: never
+	LastSuccess   time.Time      // when the keys were last seen at their source; zero: never
 	LastError     string         // of the last attempt, "" after a success
 }
 
@@ -43,6 +43,7 @@ func (s *keySource) snapshotStats() KeyStats {
 	stats.Name = s.name
 	if loaded := s.current.Load(); loaded != nil {
 		stats.Keys, stats.Ignored = loaded.set.size, maps.Clone(loaded.set.ignored)
+		stats.LastSuccess = loaded.at
 	}
 	return stats
 }
