@@ -4,8 +4,8 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"sync"
 	"testing"
@@ -58,7 +58,7 @@ func TestRecordIsCompleteAndComesBeforeTheSignature(t *testing.T) {
 	records := c.Recorder.Records()
 	require.Len(t, records, 1)
 	r := records[0]
-	require.Equal(t, fmt.Sprintf("%x", leaf.SerialNumber), r.Serial)
+	require.Equal(t, hex.EncodeToString(leaf.SerialNumber.Bytes()), r.Serial)
 	require.Equal(t, ownURI, r.Identity)
 	require.Equal(t, ca.MethodKubernetes, r.Evidence.Method)
 	require.Equal(t, "workload", r.Profile)

@@ -94,7 +94,7 @@ func newFIPSVerifyCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(a.stderr, "signature is good: %v, serial %x\n", signer.URIs, signer.SerialNumber)
+			fmt.Fprintf(a.stderr, "signature is good: %v, serial %x\n", signer.URIs, signer.SerialNumber.Bytes())
 			return a.printReport(report)
 		},
 	}
