@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
+	"net"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -40,6 +41,7 @@ func (s *Server) ClientTLS(t testing.TB, own *tls.Certificate, protocols ...stri
 func (s *Server) Dial(t testing.TB, own *tls.Certificate) *grpc.ClientConn {
 	t.Helper()
 	conn, err := grpc.NewClient("passthrough:///"+s.Address, grpc.WithNoProxy(),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return s.Connect(ctx) }),
 		grpc.WithTransportCredentials(credentials.NewTLS(s.ClientTLS(t, own, "h2"))))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, conn.Close()) })

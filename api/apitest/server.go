@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/kedge-ca/kedge/api"
 	"github.com/kedge-ca/kedge/api/authn"
@@ -40,6 +41,12 @@ type Options struct {
 	Issuer         func(api.Issuer) api.Issuer               // around the authority
 	Authenticator  func(api.Authenticator) api.Authenticator // around the real one
 	Register       func(grpc.ServiceRegistrar)               // further services
+	Handshake      func()                                    // called in each TLS handshake, holding its slot
+	ConnectionAge  time.Duration                             // 0: never
+	ConnectionIdle time.Duration                             // 0: never
+	// Memory serves on connections in memory, so that a test can run in a bubble of
+	// testing/synctest, where hours pass at once.
+	Memory bool
 }
 
 // Server is a server that runs until the test ends.
@@ -53,6 +60,8 @@ type Server struct {
 	Registry *prometheus.Registry
 	Log      *Log
 	Address  string
+
+	listener net.Listener
 }
 
 // New makes a server and serves it.
@@ -72,8 +81,9 @@ func New(t testing.TB, o Options) *Server {
 	require.NoError(t, err)
 	s.makeFront(t, o, auth, metrics)
 	s.API, err = api.NewServer(api.ServerConfig{
-		TLS: s.serverTLS(t), Metrics: metrics, Log: slog.New(slog.NewJSONHandler(s.Log, nil)), Now: s.Clock.Now,
+		TLS: s.serverTLS(t, o.Handshake), Metrics: metrics, Log: slog.New(slog.NewJSONHandler(s.Log, nil)), Now: s.Clock.Now,
 		Handshakes: or(o.Handshakes, 64), RequestTimeout: or(o.RequestTimeout, time.Minute),
+		ConnectionAge: o.ConnectionAge, ConnectionIdle: o.ConnectionIdle,
 	})
 	require.NoError(t, err)
 	istio.Register(s.API.Registrar(), s.Front)
@@ -83,7 +93,7 @@ func New(t testing.TB, o Options) *Server {
 	if o.Register != nil {
 		o.Register(s.API.Registrar())
 	}
-	s.serve(t)
+	s.serve(t, o.Memory)
 	return s
 }
 
@@ -107,14 +117,19 @@ func (s *Server) makeFront(t testing.TB, o Options, auth api.Authenticator, metr
 	require.NoError(t, err)
 }
 
-func (s *Server) serve(t testing.TB) {
+func (s *Server) serve(t testing.TB, inMemory bool) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	s.Address = listener.Addr().String()
+	if inMemory {
+		s.listener = bufconn.Listen(256 << 10)
+	} else {
+		var err error
+		s.listener, err = net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+	}
+	s.Address = s.listener.Addr().String()
 	s.API.SetServing(true)
 	served := make(chan error, 1)
-	go func() { served <- s.API.Serve(listener) }()
+	go func() { served <- s.API.Serve(s.listener) }()
 	t.Cleanup(func() {
 		now, cancel := context.WithCancel(context.Background())
 		cancel()
@@ -123,13 +138,28 @@ func (s *Server) serve(t testing.TB) {
 	})
 }
 
+// Connect opens a connection to the server, without TLS.
+func (s *Server) Connect(ctx context.Context) (net.Conn, error) {
+	if memory, ok := s.listener.(*bufconn.Listener); ok {
+		return memory.DialContext(ctx)
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", s.Address)
+}
+
 // serverTLS is the configuration of the TLS port, as cmd/ca makes it.
-func (s *Server) serverTLS(t testing.TB) *tls.Config {
+func (s *Server) serverTLS(t testing.TB, handshake func()) *tls.Config {
 	t.Helper()
 	own := s.ownCertificate(t)
+	if handshake == nil {
+		handshake = func() {}
+	}
 	config, err := fips.ServerTLS(fips.ServerTLSConfig{
-		Certificate: func() (*tls.Certificate, error) { return own, nil },
-		ClientAuth:  fips.VerifyIfGiven, NextProtos: []string{"h2"},
+		Certificate: func() (*tls.Certificate, error) {
+			handshake()
+			return own, nil
+		},
+		ClientAuth: fips.VerifyIfGiven, NextProtos: []string{"h2"},
 		ClientCAs: func() *x509.CertPool { return s.CA.Authority.Bundle().Pool() },
 	})
 	require.NoError(t, err)

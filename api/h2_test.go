@@ -1,0 +1,402 @@
+package api_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/tls"
+	"encoding/binary"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/kedge-ca/kedge/api/apitest"
+	kedgev1 "github.com/kedge-ca/kedge/api/kedge/v1"
+)
+
+// answerLimit is far above the time that any answer takes; it only keeps a
+// broken server from hanging the tests.
+const answerLimit = time.Minute
+
+const issuePath = "/kedge.v1.CertificateAuthority/Issue"
+
+// rawConn speaks HTTP/2 frame by frame, as no client library would.
+type rawConn struct {
+	*http2.Framer
+	tls    *tls.Conn
+	fields *hpack.Encoder
+	block  bytes.Buffer
+}
+
+// dialRaw opens a connection, sends the preface and the given settings.
+func dialRaw(t *testing.T, s *apitest.Server, settings ...http2.Setting) *rawConn {
+	t.Helper()
+	plain, err := s.Connect(t.Context())
+	require.NoError(t, err)
+	conn := tls.Client(plain, s.ClientTLS(t, nil, "h2"))
+	t.Cleanup(func() { _ = conn.Close() }) // the server may have closed it
+	require.NoError(t, conn.SetDeadline(time.Now().Add(answerLimit)))
+	c := &rawConn{tls: conn, Framer: http2.NewFramer(conn, conn)}
+	c.AllowIllegalWrites = true
+	c.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	c.fields = hpack.NewEncoder(&c.block)
+	_, err = io.WriteString(conn, http2.ClientPreface)
+	require.NoError(t, err)
+	require.NoError(t, c.WriteSettings(settings...))
+	return c
+}
+
+// encode is the header block of a gRPC call.
+func (c *rawConn) encode(t *testing.T, path string, more ...string) []byte {
+	t.Helper()
+	c.block.Reset()
+	fields := []string{":method", "POST", ":scheme", "https", ":path", path, ":authority", "kedge", "te", "trailers"}
+	if !slices.Contains(more, "content-type") {
+		fields = append(fields, "content-type", "application/grpc")
+	}
+	fields = append(fields, more...)
+	for i := 0; i < len(fields); i += 2 {
+		require.NoError(t, c.fields.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]}))
+	}
+	return bytes.Clone(c.block.Bytes())
+}
+
+// call sends a whole call on stream 1.
+func (c *rawConn) call(t *testing.T, path string, body []byte, more ...string) {
+	t.Helper()
+	require.NoError(t, c.WriteHeaders(http2.HeadersFrameParam{
+		StreamID: 1, BlockFragment: c.encode(t, path, more...), EndHeaders: true, EndStream: body == nil,
+	}))
+	for body != nil {
+		n := min(len(body), 16<<10)
+		require.NoError(t, c.WriteData(1, n == len(body), body[:n]))
+		if body = body[n:]; len(body) == 0 {
+			body = nil
+		}
+	}
+}
+
+// outcome is how the server ended a stream or the connection.
+type outcome struct {
+	http   string            // :status
+	grpc   string            // grpc-status
+	reset  http2.ErrCode     // of RST_STREAM, if isReset
+	goAway http2.ErrCode     // of GOAWAY, if isGone
+	header map[string]string // all headers and trailers
+
+	isReset, isGone, closed bool
+}
+
+// refused tells whether the server did not do what was asked.
+func (o outcome) refused() bool {
+	return o.closed || o.isReset || o.isGone || o.http != "200" || o.grpc != "" && o.grpc != "0"
+}
+
+// end reads until stream 1 or the connection ends.
+func (c *rawConn) end(t *testing.T) outcome {
+	t.Helper()
+	o := outcome{header: make(map[string]string)}
+	for {
+		frame, err := c.ReadFrame()
+		if err != nil {
+			require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "the server neither answered nor closed")
+			o.closed = true
+			return o
+		}
+		switch f := frame.(type) {
+		case *http2.SettingsFrame:
+			if !f.IsAck() {
+				_ = c.WriteSettingsAck() // the server may have closed the connection
+			}
+		case *http2.MetaHeadersFrame:
+			for _, h := range f.Fields {
+				o.header[h.Name] = h.Value
+			}
+			o.http, o.grpc = o.header[":status"], o.header["grpc-status"]
+			if f.StreamEnded() {
+				return o
+			}
+		case *http2.RSTStreamFrame:
+			o.reset, o.isReset = f.ErrCode, true
+			return o
+		case *http2.GoAwayFrame:
+			o.goAway, o.isGone = f.ErrCode, true
+			return o
+		}
+	}
+}
+
+// message frames a protocol buffer as gRPC does.
+func message(body []byte, isCompressed bool) []byte {
+	frame := make([]byte, 5, 5+len(body))
+	if isCompressed {
+		frame[0] = 1
+	}
+	binary.BigEndian.PutUint32(frame[1:], uint32(len(body)))
+	return append(frame, body...)
+}
+
+func issueMessage(t *testing.T) []byte {
+	t.Helper()
+	body, err := proto.Marshal(&kedgev1.IssueRequest{Csr: apitest.CSR(t, "")})
+	require.NoError(t, err)
+	return message(body, false)
+}
+
+// requireAlive requires that the server issues to somebody else.
+func requireAlive(t *testing.T, s *apitest.Server) {
+	t.Helper()
+	before := len(s.CA.Recorder.Records())
+	_, err := issue(t, s, s.As(t, "bystander"))
+	require.NoError(t, err)
+	require.Len(t, s.CA.Recorder.Records(), before+1)
+	require.Zero(t, counter(t, s, "kedge_panics_total"))
+}
+
+// TestOnlyTheExactPathReachesAMethod sends the same good call to many spellings
+// (GHSA-p77j-4mvh-x3m3: a path without its slash once went round the rules for a
+// method but reached it).
+func TestOnlyTheExactPathReachesAMethod(t *testing.T) {
+	s := apitest.New(t, apitest.Options{})
+	token := "Bearer " + s.Token(t, "a")
+	issued := func() int { return len(s.CA.Recorder.Records()) }
+
+	before := issued()
+	c := dialRaw(t, s)
+	c.call(t, issuePath, issueMessage(t), "authorization", token)
+	o := c.end(t)
+	require.Equal(t, "0", o.grpc, "the exact path works: %+v", o)
+	require.Equal(t, before+1, issued())
+
+	for _, path := range []string{
+		"kedge.v1.CertificateAuthority/Issue", "//kedge.v1.CertificateAuthority/Issue", "/kedge.v1.CertificateAuthority//Issue",
+		"/kedge.v1.CertificateAuthority%2fIssue", "/kedge.v1.CertificateAuthority%2FIssue", "%2fkedge.v1.CertificateAuthority/Issue",
+		"/KEDGE.V1.CERTIFICATEAUTHORITY/ISSUE", "/kedge.v1.CertificateAuthority/issue", "/kedge.v1.CertificateAuthority/Issue/",
+		"/./kedge.v1.CertificateAuthority/Issue", "/x/../kedge.v1.CertificateAuthority/Issue", "/kedge.v1.CertificateAuthority/Issue?x=1",
+		"/kedge.v1.CertificateAuthority/Issue#x", " /kedge.v1.CertificateAuthority/Issue", "/kedge.v1.CertificateAuthority/Issue ",
+		"/kedge.v1.CertificateAuthority\\Issue", "/kedge.v1.CertificateAuthority/Issue\x00", "https://kedge/kedge.v1.CertificateAuthority/Issue",
+		"kedge.v1.Admin/Status", "/kedge.v1.Admin/Status", "/", "", "*", "Issue", "/Issue", strings.Repeat("/", 4096),
+	} {
+		before := issued()
+		c := dialRaw(t, s)
+		c.call(t, path, issueMessage(t), "authorization", token)
+		o := c.end(t)
+		require.True(t, o.refused(), "path %q: %+v", path, o)
+		require.Equal(t, before, issued(), "path %q", path)
+	}
+	requireAlive(t, s)
+}
+
+func TestABodyThatLiesAboutItselfIsRefused(t *testing.T) {
+	s := apitest.New(t, apitest.Options{})
+	token := "Bearer " + s.Token(t, "a")
+	var bomb bytes.Buffer
+	w := gzip.NewWriter(&bomb)
+	_, err := w.Write(make([]byte, 32<<20))
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	rows := map[string]struct {
+		body []byte
+		more []string
+		grpc string // grpc-status, "" if it does not come so far
+	}{
+		"4 GiB by its prefix":         {[]byte{0, 255, 255, 255, 255, 0, 0, 0, 0, 0}, nil, "8"},
+		"one byte over the limit":     {message(make([]byte, 64<<10+1), false)[:1000], nil, "8"},
+		"32 MiB, compressed":          {message(bomb.Bytes(), true), []string{"grpc-encoding", "gzip"}, "12"},
+		"compressed, nobody says how": {message(bomb.Bytes(), true), nil, "13"},
+		"an unknown compression":      {message([]byte{1}, true), []string{"grpc-encoding", "br"}, "12"},
+		"a reserved flag":             {append([]byte{2}, issueMessage(t)[1:]...), nil, "13"},
+		"no message":                  {nil, nil, "13"},
+		"half a prefix":               {[]byte{0, 0, 0}, nil, "13"},
+		"half a message":              {issueMessage(t)[:50], nil, "13"},
+		"two messages":                {append(issueMessage(t), issueMessage(t)...), nil, ""},
+		"no protocol buffer":          {message(bytes.Repeat([]byte{0xff}, 64), false), nil, "13"},
+		"another content type":        {issueMessage(t), []string{"content-type", "application/json"}, ""},
+	}
+	for name, row := range rows {
+		t.Run(name, func(t *testing.T) {
+			before := len(s.CA.Recorder.Records())
+			c := dialRaw(t, s)
+			c.call(t, issuePath, row.body, append([]string{"authorization", token}, row.more...)...)
+			o := c.end(t)
+			require.True(t, o.refused(), "%+v", o)
+			if row.grpc != "" {
+				require.Equal(t, row.grpc, o.grpc, "%+v", o)
+			}
+			require.Len(t, s.CA.Recorder.Records(), before)
+			requireAlive(t, s)
+		})
+	}
+}
+
+// TestAHostileConnectionHarmsNobodyElse: whatever one connection does, the next
+// one is served, and nothing was issued.
+func TestAHostileConnectionHarmsNobodyElse(t *testing.T) {
+	rows := map[string]func(t *testing.T, c *rawConn){
+		"rapid reset (CVE-2023-44487)": func(t *testing.T, c *rawConn) {
+			for id := uint32(1); id < 8000; id += 2 {
+				if c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: c.encode(t, issuePath), EndHeaders: true}) != nil ||
+					c.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
+					return // the server had enough
+				}
+			}
+		},
+		"CONTINUATION flood (CVE-2023-45288)": func(t *testing.T, c *rawConn) {
+			require.NoError(t, c.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.encode(t, issuePath)}))
+			for range 1000 {
+				if c.WriteContinuation(1, false, c.encode(t, issuePath, "x", strings.Repeat("y", 8<<10))) != nil {
+					return
+				}
+			}
+			require.Fail(t, "8 MiB of headers were read")
+		},
+		"more streams than are allowed": func(t *testing.T, c *rawConn) {
+			for id := uint32(1); id < 4000; id += 2 {
+				if c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: c.encode(t, issuePath), EndHeaders: true}) != nil {
+					return
+				}
+			}
+		},
+		"a flood of settings": func(_ *testing.T, c *rawConn) {
+			for range 20_000 {
+				if c.WriteSettings() != nil {
+					return
+				}
+			}
+		},
+		"a flood of priorities": func(_ *testing.T, c *rawConn) {
+			for id := uint32(1); id < 20_000; id += 2 {
+				if c.WritePriority(id, http2.PriorityParam{StreamDep: id + 2, Weight: 1}) != nil {
+					return
+				}
+			}
+		},
+		"empty data frames": func(t *testing.T, c *rawConn) {
+			require.NoError(t, c.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.encode(t, issuePath), EndHeaders: true}))
+			for range 20_000 {
+				if c.WriteData(1, false, nil) != nil {
+					return
+				}
+			}
+		},
+		"a preface of garbage": func(_ *testing.T, c *rawConn) {
+			_, _ = c.tls.Write(bytes.Repeat([]byte("GET / HTTP/1.1\r\n"), 1000))
+		},
+	}
+	for name, attack := range rows {
+		t.Run(name, func(t *testing.T) {
+			s := apitest.New(t, apitest.Options{})
+			c := dialRaw(t, s)
+			read := make(chan struct{})
+			go func() { // else the server's answers fill the pipe
+				defer close(read)
+				_, _ = io.Copy(io.Discard, c.tls)
+			}()
+			attack(t, c)
+			requireAlive(t, s)
+			require.NoError(t, c.tls.NetConn().Close())
+			<-read
+			require.Len(t, s.CA.Recorder.Records(), 2, "the server's own and the bystander's")
+		})
+	}
+}
+
+func TestABrokenFrameEndsTheConnection(t *testing.T) {
+	rows := map[string]func(t *testing.T, c *rawConn){
+		"data on stream 0":          func(t *testing.T, c *rawConn) { require.NoError(t, c.WriteData(0, true, []byte("x"))) },
+		"headers on an even stream": func(t *testing.T, c *rawConn) { c.raw(t, http2.FrameHeaders, 4, 2, c.encode(t, issuePath)) },
+		"a stream id that falls": func(t *testing.T, c *rawConn) {
+			c.raw(t, http2.FrameHeaders, 4, 5, c.encode(t, issuePath))
+			c.raw(t, http2.FrameHeaders, 4, 3, c.encode(t, issuePath))
+		},
+		"a window above 2^31":        func(t *testing.T, c *rawConn) { c.raw(t, http2.FrameSettings, 0, 0, []byte{0, 4, 0x80, 0, 0, 0}) },
+		"settings of half a pair":    func(t *testing.T, c *rawConn) { c.raw(t, http2.FrameSettings, 0, 0, []byte{0, 4, 0}) },
+		"a frame of 16 MiB":          func(t *testing.T, c *rawConn) { c.header(t, 1<<24-1, http2.FrameData, 0, 1) },
+		"continuation of nothing":    func(t *testing.T, c *rawConn) { require.NoError(t, c.WriteContinuation(1, true, nil)) },
+		"a block that is no HPACK":   func(t *testing.T, c *rawConn) { c.raw(t, http2.FrameHeaders, 4, 1, bytes.Repeat([]byte{0xff}, 64)) },
+		"a ping of 7 bytes":          func(t *testing.T, c *rawConn) { c.raw(t, http2.FramePing, 0, 0, make([]byte, 7)) },
+		"padding beyond the frame":   func(t *testing.T, c *rawConn) { c.raw(t, http2.FrameHeaders, 4|8, 1, []byte{255, 0}) },
+		"a window update of nothing": func(t *testing.T, c *rawConn) { c.raw(t, http2.FrameWindowUpdate, 0, 0, make([]byte, 4)) },
+	}
+	s := apitest.New(t, apitest.Options{})
+	for name, attack := range rows {
+		t.Run(name, func(t *testing.T) {
+			c := dialRaw(t, s)
+			attack(t, c)
+			o := c.end(t)
+			require.True(t, o.closed || o.isGone || o.isReset, "%+v", o)
+			requireAlive(t, s)
+		})
+	}
+}
+
+// raw writes a frame as it is.
+func (c *rawConn) raw(t *testing.T, kind http2.FrameType, flags http2.Flags, stream uint32, payload []byte) {
+	t.Helper()
+	require.NoError(t, c.WriteRawFrame(kind, flags, stream, payload))
+}
+
+// header writes the header of a frame that never comes.
+func (c *rawConn) header(t *testing.T, length uint32, kind http2.FrameType, flags byte, stream uint32) {
+	t.Helper()
+	b := []byte{byte(length >> 16), byte(length >> 8), byte(length), byte(kind), flags}
+	_, err := c.tls.Write(binary.BigEndian.AppendUint32(b, stream))
+	require.NoError(t, err)
+}
+
+func TestHeadersAreBoundedInSizeAndNumber(t *testing.T) {
+	s := apitest.New(t, apitest.Options{})
+	many := make([]string, 0, 20_000)
+	for i := range 10_000 {
+		many = append(many, "x-"+strconv.Itoa(i), "y")
+	}
+	rows := map[string][]string{
+		"10 000 fields":  many,
+		"one of 40 KiB":  {"x", strings.Repeat("y", 40<<10)},
+		"a 1 MiB token":  {"authorization", "Bearer " + strings.Repeat("y", 1<<20)},
+		"two of 20 KiB":  {"x", strings.Repeat("y", 20<<10), "z", strings.Repeat("y", 20<<10)},
+		"a 40 KiB path":  {":path", "/" + strings.Repeat("y", 40<<10)},
+		"an upper case":  {"Authorization", "Bearer x"},
+		"a line feed":    {"x", "y\nauthorization: Bearer z"},
+		"a connection":   {"connection", "keep-alive"},
+		"a 2nd :path":    {":path", issuePath},
+		"an odd pseudo":  {":kedge", "x"},
+		"pseudo at last": {"x", "y", ":authority", "kedge"},
+	}
+	for name, more := range rows {
+		t.Run(name, func(t *testing.T) {
+			before := len(s.CA.Recorder.Records())
+			c := dialRaw(t, s)
+			c.callInPieces(t, issuePath, issueMessage(t), append([]string{"authorization", "Bearer " + s.Token(t, "a")}, more...)...)
+			o := c.end(t)
+			require.True(t, o.refused(), "%+v", o)
+			require.Len(t, s.CA.Recorder.Records(), before)
+			requireAlive(t, s)
+		})
+	}
+}
+
+// callInPieces is call with a header block of any size, in CONTINUATION frames.
+// The server may close the connection before it is all written.
+func (c *rawConn) callInPieces(t *testing.T, path string, body []byte, more ...string) {
+	t.Helper()
+	block := c.encode(t, path, more...)
+	first := min(len(block), 16<<10)
+	err := c.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block[:first], EndHeaders: first == len(block)})
+	for block = block[first:]; err == nil && len(block) > 0; {
+		n := min(len(block), 16<<10)
+		err = c.WriteContinuation(1, n == len(block), block[:n])
+		block = block[n:]
+	}
+	if err == nil {
+		_ = c.WriteData(1, true, body)
+	}
+}
