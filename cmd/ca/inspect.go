@@ -2,23 +2,21 @@ package main
 
 import (
 	"bytes"
-	"context"
+	"crypto/ecdsa"
+	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
-	"encoding/pem"
-	"errors"
 	"fmt"
-	"io"
 	"net"
-	"os"
+	"net/url"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/kedge-ca/kedge/ca"
 	"github.com/kedge-ca/kedge/fips"
 )
 
@@ -28,211 +26,212 @@ func newInspectCommand(a *app) *cobra.Command {
 		Use:   "inspect FILE|-|HOST:PORT",
 		Short: "Show what certificates, bundles, CSRs or a TLS server hold",
 		Long: `Shows every certificate or CSR of a PEM or DER file, of standard input, or the
-chain that a TLS server presents. With --bundle a server's chain is verified as
-well; without, it is shown as it came.`,
-		Example: "  ca inspect my-workload/tls.crt\n  ca inspect 127.0.0.1:8443 --bundle kedge-dev/bundle.pem -o json",
-		Args:    cobra.ExactArgs(1),
+chain that a TLS server presents. With --bundle the chain is verified as well and
+its anchor shown; without, it is shown as it came. ca verify explains why a chain
+fails.`,
+		Example: `  ca inspect my-workload/tls.crt
+  ca inspect my-workload/bundle.pem -o json
+  ca inspect 127.0.0.1:8443 --bundle kedge-dev/bundle.pem`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			certs, csrs, err := a.load(cmd.Context(), args[0], bundle)
+			var anchors []*x509.Certificate
+			if bundle != "" {
+				var err error
+				if anchors, err = a.loadBundle(bundle); err != nil {
+					return fmt.Errorf("--bundle: %w", err)
+				}
+			}
+			m, err := a.load(cmd.Context(), args[0], anchors)
 			if err != nil {
 				return err
 			}
-			return a.printInspected(certs, csrs)
+			v := inspect(m, anchors, a.now())
+			if err := a.printInspection(v); err != nil {
+				return err
+			}
+			if v.Verified != nil && !*v.Verified {
+				return &exitError{exitFail, fmt.Errorf("the chain does not verify; ca verify %s --bundle %s says why", args[0], bundle)}
+			}
+			return nil
 		},
 	}
-	cmd.Flags().StringVar(&bundle, "bundle", "", "verify a server against these trust anchors")
+	cmd.Flags().StringVar(&bundle, "bundle", "", "verify the chain against these trust anchors, PEM or DER")
 	return cmd
 }
 
-// maxInput bounds what is read as certificates.
-const maxInput = 4 << 20
-
-// load reads from a file, standard input or a server.
-func (a *app) load(ctx context.Context, source, bundle string) ([]*x509.Certificate, []*x509.CertificateRequest, error) {
-	if _, _, err := net.SplitHostPort(source); err == nil && source != "-" {
-		if _, statErr := os.Stat(source); statErr != nil {
-			certs, err := a.fetchChain(ctx, source, bundle)
-			return certs, nil, err
-		}
-	}
-	raw, err := a.readInput(source)
-	if err != nil {
-		return nil, nil, err
-	}
-	certs, csrs, err := parseAll(raw)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", source, err)
-	}
-	return certs, csrs, nil
-}
-
-func (a *app) readInput(source string) ([]byte, error) {
-	if source == "-" {
-		return io.ReadAll(io.LimitReader(a.stdin, maxInput))
-	}
-	f, err := os.Open(source)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, maxInput))
-}
-
-// parseAll reads PEM blocks of certificates and CSRs, or one DER of either.
-func parseAll(raw []byte) (certs []*x509.Certificate, csrs []*x509.CertificateRequest, err error) {
-	if !bytes.Contains(raw, []byte("-----BEGIN ")) {
-		if c, err := x509.ParseCertificate(raw); err == nil {
-			return []*x509.Certificate{c}, nil, nil
-		}
-		csr, err := x509.ParseCertificateRequest(raw)
-		if err != nil {
-			return nil, nil, fmt.Errorf("neither PEM, nor a DER certificate or CSR")
-		}
-		return nil, []*x509.CertificateRequest{csr}, nil
-	}
-	for {
-		block, rest := pem.Decode(raw)
-		if block == nil {
-			break
-		}
-		raw = rest
-		switch block.Type {
-		case "CERTIFICATE":
-			c, err := x509.ParseCertificate(block.Bytes)
-			if err != nil {
-				return nil, nil, fmt.Errorf("certificate %d: %w", len(certs)+1, err)
-			}
-			certs = append(certs, c)
-		case "CERTIFICATE REQUEST":
-			c, err := x509.ParseCertificateRequest(block.Bytes)
-			if err != nil {
-				return nil, nil, fmt.Errorf("CSR %d: %w", len(csrs)+1, err)
-			}
-			csrs = append(csrs, c)
-		}
-	}
-	if len(certs)+len(csrs) == 0 {
-		return nil, nil, fmt.Errorf("no certificate and no CSR in it")
-	}
-	return certs, csrs, nil
-}
-
-// fetchChain shakes hands with a server. A chain that does not verify comes out
-// of the verification error, so that no check is ever switched off.
-func (a *app) fetchChain(ctx context.Context, addr, bundle string) ([]*x509.Certificate, error) {
-	if _, err := a.startModule(defaultConfig()); err != nil {
-		return nil, err
-	}
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, err
-	}
-	roots := x509.NewCertPool()
-	if bundle != "" {
-		anchors, err := os.ReadFile(bundle)
-		if err != nil {
-			return nil, err
-		}
-		if !roots.AppendCertsFromPEM(anchors) {
-			return nil, fmt.Errorf("%s holds no PEM certificate", bundle)
-		}
-	}
-	config, err := fips.ClientTLS(fips.ClientTLSConfig{Roots: roots, ServerName: host, NextProtos: []string{"h2", "http/1.1"}})
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	dialer := tls.Dialer{Config: config}
-	conn, err := dialer.DialContext(ctx, "tcp", addr)
-	var unverified *tls.CertificateVerificationError
-	switch {
-	case errors.As(err, &unverified) && bundle == "":
-		return unverified.UnverifiedCertificates, nil
-	case err != nil:
-		return nil, err
-	}
-	defer conn.Close()
-	return conn.(*tls.Conn).ConnectionState().PeerCertificates, nil
+// inspection is what ca inspect prints.
+type inspection struct {
+	Verified *bool       `json:"verified,omitempty"` // null: nobody asked
+	Anchor   string      `json:"anchor,omitempty"`   // SHA-256 of the anchor that the chain leads to
+	Items    []inspected `json:"items"`
 }
 
 // inspected is one certificate or CSR as it is printed.
 type inspected struct {
-	Kind        string    `json:"kind"` // leaf, intermediate, root or csr
-	Identity    string    `json:"identity,omitempty"`
-	Subject     string    `json:"subject,omitempty"`
-	Issuer      string    `json:"issuer,omitempty"`
-	Serial      string    `json:"serial,omitempty"`
-	Names       []string  `json:"names,omitempty"`
-	Key         string    `json:"key"`
-	Signature   string    `json:"signature"`
-	Usages      []string  `json:"usages,omitempty"`
-	NotBefore   time.Time `json:"notBefore,omitzero"`
-	NotAfter    time.Time `json:"notAfter,omitzero"`
-	Fingerprint string    `json:"sha256"`
+	Kind           string    `json:"kind"` // leaf, intermediate, root or csr
+	Identity       string    `json:"identity,omitempty"`
+	Subject        string    `json:"subject,omitempty"`
+	Issuer         string    `json:"issuer,omitempty"`
+	Serial         string    `json:"serial,omitempty"`
+	URIs           []string  `json:"uris,omitempty"`
+	Hosts          []string  `json:"hosts,omitempty"`
+	Key            string    `json:"key"`
+	Signature      string    `json:"signature"`
+	SignatureState string    `json:"signatureState,omitempty"` // of a CSR: good, bad, or why it was not checked
+	Usages         []string  `json:"usages,omitempty"`
+	MaxPathLength  *int      `json:"maxPathLength,omitempty"` // null: no limit, or no CA
+	NotBefore      time.Time `json:"notBefore,omitzero"`
+	NotAfter       time.Time `json:"notAfter,omitzero"`
+	KeyID          string    `json:"subjectKeyId,omitempty"`
+	IssuerKeyID    string    `json:"authorityKeyId,omitempty"`
+	Fingerprint    string    `json:"sha256"`
 }
 
-func (a *app) printInspected(certs []*x509.Certificate, csrs []*x509.CertificateRequest) error {
-	var rows []inspected
-	for _, c := range certs {
-		rows = append(rows, inspectCertificate(c))
+// inspect describes m. With anchors it says whether the chain verifies.
+func inspect(m material, anchors []*x509.Certificate, now time.Time) inspection {
+	v := inspection{Items: []inspected{}}
+	if len(anchors) > 0 && len(m.certs) > 0 {
+		verified := m.refusal == nil
+		for _, f := range ca.Diagnose(m.certs, anchors, ca.DiagnoseOptions{At: now}) {
+			verified = verified && f.Level != ca.LevelFail
+		}
+		v.Verified = &verified
+		if verified {
+			v.Anchor = anchorOf(m.certs, anchors, now)
+		}
 	}
-	for _, c := range csrs {
-		rows = append(rows, inspectCSR(c))
+	for _, c := range m.certs {
+		v.Items = append(v.Items, inspectCertificate(c))
 	}
-	return a.print("Inspection", struct {
-		Items []inspected `json:"items"`
-	}{rows}, func(w *tabwriter.Writer) {
-		now := a.now()
-		for i, r := range rows {
+	for _, c := range m.csrs {
+		v.Items = append(v.Items, inspectCSR(c))
+	}
+	return v
+}
+
+// anchorOf finds the anchor of a chain that verifies.
+func anchorOf(chain, anchors []*x509.Certificate, now time.Time) string {
+	for _, a := range anchors {
+		verified := true
+		for _, f := range ca.Diagnose(chain, []*x509.Certificate{a}, ca.DiagnoseOptions{At: now}) {
+			verified = verified && f.Level != ca.LevelFail
+		}
+		if verified {
+			return ca.AnchorIDOf(a).String()
+		}
+	}
+	return ""
+}
+
+func (a *app) printInspection(v inspection) error {
+	return a.print("Inspection", v, func(w *tabwriter.Writer) {
+		for i, r := range v.Items {
 			if i > 0 {
 				fmt.Fprintln(w)
 			}
-			fmt.Fprintf(w, "%s\t%s\n", r.Kind, firstOf(r.Identity, r.Subject, "no name"))
-			fmt.Fprintf(w, "  issuer\t%s\n  serial\t%s\n  key\t%s, signed %s\n", firstOf(r.Issuer, "-"), firstOf(r.Serial, "-"), r.Key, r.Signature)
-			if len(r.Names) > 0 {
-				fmt.Fprintf(w, "  hosts\t%s\n", strings.Join(r.Names, ", "))
-			}
-			if len(r.Usages) > 0 {
-				fmt.Fprintf(w, "  usages\t%s\n", strings.Join(r.Usages, ", "))
-			}
-			if !r.NotAfter.IsZero() {
-				fmt.Fprintf(w, "  begins\t%s\n  ends\t%s\n", relative(r.NotBefore, now), relative(r.NotAfter, now))
-			}
-			fmt.Fprintf(w, "  sha256\t%.16s…\n", r.Fingerprint)
+			a.printInspected(w, r)
+		}
+		if v.Verified != nil && *v.Verified {
+			fmt.Fprintf(w, "\nverifies\tunder anchor %.8s\n", v.Anchor)
 		}
 	})
 }
 
+func (a *app) printInspected(w *tabwriter.Writer, r inspected) {
+	now := a.now()
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(w, "  %s\t%s\n", name, value)
+		}
+	}
+	fmt.Fprintf(w, "%s\t%s\n", r.Kind, firstOf(r.Identity, r.Subject, strings.Join(r.Hosts, ", "), "no name"))
+	line("issuer", r.Issuer)
+	line("serial", r.Serial)
+	line("key", r.Key+", signed "+r.Signature)
+	line("signature", r.SignatureState)
+	if len(r.URIs) > 1 || r.Identity == "" {
+		line("uris", strings.Join(r.URIs, ", "))
+	}
+	line("hosts", strings.Join(r.Hosts, ", "))
+	line("usages", strings.Join(r.Usages, ", "))
+	if r.MaxPathLength != nil {
+		line("path length", fmt.Sprint(*r.MaxPathLength))
+	}
+	if !r.NotAfter.IsZero() {
+		line("begins", relative(r.NotBefore, now))
+		line("ends", relative(r.NotAfter, now))
+	}
+	line("sha256", r.Fingerprint[:8])
+}
+
 func inspectCertificate(c *x509.Certificate) inspected {
-	sum := sha256.Sum256(c.Raw)
 	r := inspected{
 		Kind: "leaf", Subject: c.Subject.String(), Issuer: c.Issuer.String(), Serial: hex.EncodeToString(c.SerialNumber.Bytes()),
-		Names: hostNames(c.DNSNames, c.IPAddresses), Key: keyName(c.PublicKey), Signature: c.SignatureAlgorithm.String(),
-		Usages: usageNames(c), NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(), Fingerprint: hex.EncodeToString(sum[:]),
+		URIs: uriNames(c.URIs), Hosts: hostNames(c.DNSNames, c.IPAddresses), Key: keyName(c.PublicKey), Signature: c.SignatureAlgorithm.String(),
+		Usages: usageNames(c), NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(),
+		KeyID: hex.EncodeToString(c.SubjectKeyId), IssuerKeyID: hex.EncodeToString(c.AuthorityKeyId), Fingerprint: fingerprint(c.Raw),
 	}
-	if len(c.URIs) > 0 {
-		r.Identity = c.URIs[0].String()
+	if !c.IsCA {
+		r.Identity = onlyIdentity(c.URIs)
+		return r
 	}
-	if c.IsCA {
-		r.Kind, r.Identity = "intermediate", ""
-		if bytes.Equal(c.RawSubject, c.RawIssuer) {
-			r.Kind = "root"
-		}
+	r.Kind = "intermediate"
+	if bytes.Equal(c.RawSubject, c.RawIssuer) {
+		r.Kind = "root"
+	}
+	if c.MaxPathLen > 0 || c.MaxPathLenZero {
+		limit := c.MaxPathLen
+		r.MaxPathLength = &limit
 	}
 	return r
 }
 
 func inspectCSR(c *x509.CertificateRequest) inspected {
-	sum := sha256.Sum256(c.Raw)
-	r := inspected{
-		Kind: "csr", Subject: c.Subject.String(), Names: hostNames(c.DNSNames, c.IPAddresses),
-		Key: keyName(c.PublicKey), Signature: c.SignatureAlgorithm.String(), Fingerprint: hex.EncodeToString(sum[:]),
+	return inspected{
+		Kind: "csr", Identity: onlyIdentity(c.URIs), Subject: c.Subject.String(), URIs: uriNames(c.URIs), Hosts: hostNames(c.DNSNames, c.IPAddresses),
+		Key: keyName(c.PublicKey), Signature: c.SignatureAlgorithm.String(), SignatureState: csrSignature(c), Fingerprint: fingerprint(c.Raw),
 	}
-	if len(c.URIs) > 0 {
-		r.Identity = c.URIs[0].String()
+}
+
+// csrSignature checks possession of the key; an algorithm that no policy allows
+// is not computed (the native module can be made to panic on SHA-1).
+func csrSignature(c *x509.CertificateRequest) string {
+	policy, err := fips.PolicyByName("fips")
+	if err != nil {
+		return err.Error()
 	}
-	return r
+	if d := policy.CheckSignatureAlgorithm(c.SignatureAlgorithm); !d.Allow {
+		return "not checked: " + d.Code
+	}
+	if err := c.CheckSignature(); err != nil {
+		return "bad: " + err.Error()
+	}
+	return "good"
+}
+
+// onlyIdentity is the SPIFFE ID of who has exactly one URI (X509-SVID §2).
+func onlyIdentity(uris []*url.URL) string {
+	if len(uris) != 1 {
+		return ""
+	}
+	id, err := ca.ParseIdentity(uris[0].String())
+	if err != nil {
+		return ""
+	}
+	return id.String()
+}
+
+func fingerprint(der []byte) string {
+	sum := sha256.Sum256(der)
+	return hex.EncodeToString(sum[:])
+}
+
+func uriNames(uris []*url.URL) []string {
+	var names []string
+	for _, u := range uris {
+		names = append(names, u.String())
+	}
+	return names
 }
 
 func hostNames(dns []string, ips []net.IP) []string {
@@ -245,34 +244,32 @@ func hostNames(dns []string, ips []net.IP) []string {
 
 func keyName(pub any) string {
 	kind, err := fips.KeyTypeOf(pub)
-	if err != nil {
-		return fmt.Sprintf("%T (not approved)", pub)
+	if err == nil {
+		return string(kind)
 	}
-	return string(kind)
+	switch k := pub.(type) {
+	case *ecdsa.PublicKey:
+		return "ecdsa-" + k.Params().Name + " (not approved)"
+	case *rsa.PublicKey:
+		return fmt.Sprintf("rsa-%d (not approved)", k.N.BitLen())
+	case nil:
+		return "unknown (not approved)"
+	}
+	return fmt.Sprintf("%T (not approved)", pub)
 }
 
 func usageNames(c *x509.Certificate) []string {
 	var names []string
-	for _, u := range []struct {
-		bit  x509.KeyUsage
-		name string
-	}{
-		{x509.KeyUsageDigitalSignature, "digitalSignature"}, {x509.KeyUsageKeyEncipherment, "keyEncipherment"},
-		{x509.KeyUsageKeyAgreement, "keyAgreement"}, {x509.KeyUsageCertSign, "keyCertSign"}, {x509.KeyUsageCRLSign, "cRLSign"},
-	} {
-		if c.KeyUsage&u.bit != 0 {
-			names = append(names, u.name)
+	for bit := x509.KeyUsageDigitalSignature; bit <= x509.KeyUsageDecipherOnly; bit <<= 1 {
+		if c.KeyUsage&bit != 0 {
+			names = append(names, bit.String())
 		}
 	}
 	for _, u := range c.ExtKeyUsage {
-		switch u {
-		case x509.ExtKeyUsageServerAuth:
-			names = append(names, "serverAuth")
-		case x509.ExtKeyUsageClientAuth:
-			names = append(names, "clientAuth")
-		default:
-			names = append(names, fmt.Sprintf("extended %d", u))
-		}
+		names = append(names, u.String())
+	}
+	for _, u := range c.UnknownExtKeyUsage {
+		names = append(names, u.String())
 	}
 	return names
 }
