@@ -2,7 +2,6 @@ package api_test
 
 import (
 	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -136,11 +135,13 @@ func TestRetryTimesDiffer(t *testing.T) {
 	require.Greater(t, len(seen), 32)
 }
 
-// TestEveryHelpLinkHasItsAnchor holds the links on the wire to docs/errors.md.
-func TestEveryHelpLinkHasItsAnchor(t *testing.T) {
+// TestEveryHelpLinkLeadsToItsCode holds docs/errors.md to the links and codes on
+// the wire.
+func TestEveryHelpLinkLeadsToItsCode(t *testing.T) {
 	doc, err := os.ReadFile("../docs/errors.md")
 	require.NoError(t, err)
 	for _, reason := range ca.Reasons() {
-		require.True(t, strings.Contains(string(doc), "\n## "+string(reason)+"\n"), reason)
+		code := api.Code(api.ProtocolKedge, reason).String()
+		require.Contains(t, string(doc), "\n## "+string(reason)+"\n\n"+reason.Public()+" ("+code+")\n", reason)
 	}
 }

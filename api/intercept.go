@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	kedgev1 "github.com/kedge-ca/kedge/api/kedge/v1"
 	"github.com/kedge-ca/kedge/ca"
 	"github.com/kedge-ca/kedge/fips"
 )
@@ -72,6 +73,10 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.drain, cancel)()
+	if info.FullMethod == kedgev1.CertificateAuthority_WatchBundle_FullMethodName {
+		s.c.Metrics.watchers.Inc()
+		defer s.c.Metrics.watchers.Dec()
+	}
 	err = next(srv, &streamWithContext{ServerStream: ss, ctx: ctx})
 	if err != nil && s.drain.Err() != nil && ss.Context().Err() == nil {
 		err = ca.Refuse(ca.ReasonDraining, "drain")
