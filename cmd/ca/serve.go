@@ -123,6 +123,9 @@ func (s *server) run(ctx context.Context) error {
 		return errors.Join(err, s.closeListeners())
 	}
 	err := s.store.Append(ctx, ca.Event{At: s.app.now().UTC(), Actor: "system", Action: "server.start", Detail: map[string]string{"version": version}})
+	if ctx.Err() != nil { // stopped while it started: nothing has failed
+		return s.closeListeners()
+	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("recording the start: %w", err), s.closeListeners())
 	}
