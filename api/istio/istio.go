@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/pem"
 	"math"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -57,23 +58,25 @@ func (s *service) CreateCertificate(ctx context.Context, r *securityapi.IstioCer
 }
 
 // readMetadata takes the profile from CertSigner; a name of Kubernetes' form is
-// refused by policy as any unknown profile is.
+// refused by policy as any unknown profile is. Whoever asks for another identity,
+// in whatever spelling, is refused rather than given its own.
 func readMetadata(m *structpb.Struct) (profile string, err error) {
 	for key, value := range m.GetFields() {
-		text, isText := value.GetKind().(*structpb.Value_StringValue)
-		switch key {
-		case keyCertSigner:
-			if !isText {
-				return "", ca.Refuse(ca.ReasonRequest, "metadata %s is not a string", key)
-			}
-			profile = text.StringValue
-		case keyImpersonated:
-			if !isText || text.StringValue != "" {
-				return "", ca.Refuse(ca.ReasonImpersonation, "metadata %s is set", key)
-			}
+		if name, isText := text(value); strings.EqualFold(key, keyImpersonated) && (!isText || name != "") {
+			return "", ca.Refuse(ca.ReasonImpersonation, "metadata %s is set", keyImpersonated)
 		}
 	}
+	signer, isSet := m.GetFields()[keyCertSigner]
+	profile, isText := text(signer)
+	if isSet && !isText {
+		return "", ca.Refuse(ca.ReasonRequest, "metadata %s is not a string", keyCertSigner)
+	}
 	return profile, nil
+}
+
+func text(v *structpb.Value) (string, bool) {
+	_, ok := v.GetKind().(*structpb.Value_StringValue)
+	return v.GetStringValue(), ok
 }
 
 // lifetime turns seconds into a duration: nothing asked for or less gives the
