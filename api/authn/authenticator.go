@@ -94,7 +94,13 @@ func (a *Authenticator) start(previous *Authenticator) {
 		if previous != nil {
 			s.takeOver(previous.sources)
 		}
-		a.refreshers.Go(s.keepFresh)
+		// Begun here, so that the first request finds it under way. A file was
+		// loaded before.
+		var first <-chan struct{}
+		if s.stats.LastAttempt.IsZero() {
+			first, _ = s.begin(0)
+		}
+		a.refreshers.Go(func() { s.keepFresh(first) })
 	}
 }
 

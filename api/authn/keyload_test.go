@@ -45,7 +45,7 @@ func tlsSite(t *testing.T, handler http.HandlerFunc) (url, caFile string) {
 	require.NoError(t, err)
 	listener, err := tls.Listen("tcp", "127.0.0.1:0", config)
 	require.NoError(t, err)
-	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: handler}} //nolint:gosec // a test's own server
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: handler}}
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.Start()
 	t.Cleanup(server.Close)
@@ -143,25 +143,6 @@ func TestFetchNeedsTheConfiguredAnchors(t *testing.T) {
 			refused(t, ca.ReasonKeysUnavailable, caller, err)
 		})
 	}
-}
-
-// TestFetchUsesNoProxyOfTheEnvironment sets a proxy that would be asked, and
-// asks for a host that only it could reach.
-func TestFetchUsesNoProxyOfTheEnvironment(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	proxy := &httptest.Server{Listener: listener, Config: &http.Server{Handler: http.HandlerFunc( //nolint:gosec // a test's own server
-		func(http.ResponseWriter, *http.Request) { t.Error("the proxy was asked") })}}
-	proxy.Start()
-	t.Cleanup(proxy.Close)
-	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "ALL_PROXY"} {
-		t.Setenv(name, proxy.URL)
-	}
-	w := newWorld(t, fips.ECDSAP256)
-	_, caFile := tlsSite(t, func(http.ResponseWriter, *http.Request) {})
-	w.useSource(t, authn.KeySource{URL: "https://jwks.invalid/keys", CAFile: caFile})
-	caller, err := w.authenticate(w.east.Token(t, w.web()), "")
-	refused(t, ca.ReasonKeysUnavailable, caller, err)
 }
 
 func TestFileIsReadAgainWhenItChanges(t *testing.T) {

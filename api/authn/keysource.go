@@ -191,13 +191,13 @@ func (s *keySource) loadInto(ctx context.Context) error {
 	return nil
 }
 
-// keepFresh loads at once and then at every refresh, sooner after a failure,
-// until the source is closed.
-func (s *keySource) keepFresh() {
+// keepFresh waits for the first load, if one was begun, and then loads at every
+// refresh, sooner after a failure, until the source is closed.
+func (s *keySource) keepFresh(loading <-chan struct{}) {
 	for {
-		if done, _ := s.begin(0); done != nil {
+		if loading != nil {
 			select {
-			case <-done:
+			case <-loading:
 			case <-s.stop:
 				return
 			}
@@ -209,6 +209,7 @@ func (s *keySource) keepFresh() {
 			timer.Stop()
 			return
 		}
+		loading, _ = s.begin(0)
 	}
 }
 

@@ -214,8 +214,21 @@ func TestTokenAudience(t *testing.T) {
 
 func TestTokenSubject(t *testing.T) {
 	w := newWorld(t, fips.ECDSAP256)
-	subject := func(s string) func(*testing.T, *world) string { return with("sub", s) }
+	// The bound objects agree with each subject, so that only its form can refuse it.
+	subject := func(s string) func(*testing.T, *world) string {
+		return east(func(w *world) authntest.Claims {
+			parts := append(strings.SplitN(s, ":", 4), "", "", "", "")
+			return w.web().With("sub", s).With("kubernetes.io", map[string]any{
+				"namespace": parts[2], "serviceaccount": map[string]any{"name": parts[3], "uid": "1"}, "pod": map[string]any{"name": "p", "uid": "1"},
+			})
+		})
+	}
 	for _, row := range []tokenRow{
+		{"the longest names", subject("system:serviceaccount:" + strings.Repeat("a", 63) + ":" + strings.Repeat("a", 253)), "", ""},
+		{"name with dots", subject("system:serviceaccount:shop:web.v2"), "", ""},
+		{"name with an empty label", subject("system:serviceaccount:shop:web..v2"), "", ca.ReasonTokenSubject},
+		{"name that ends in a hyphen", subject("system:serviceaccount:shop:web-"), "", ca.ReasonTokenSubject},
+		{"namespace that starts with a hyphen", subject("system:serviceaccount:-shop:web"), "", ca.ReasonTokenSubject},
 		{"of two segments", subject("system:serviceaccount"), "", ca.ReasonTokenSubject},
 		{"of three segments", subject("system:serviceaccount:shop"), "", ca.ReasonTokenSubject},
 		{"of five segments", subject("system:serviceaccount:shop:web:admin"), "", ca.ReasonTokenSubject},
@@ -233,8 +246,8 @@ func TestTokenSubject(t *testing.T) {
 		{"namespace of 64 characters", subject("system:serviceaccount:" + strings.Repeat("a", 64) + ":web"), "", ca.ReasonTokenSubject},
 		{"name of 254 characters", subject("system:serviceaccount:shop:" + strings.Repeat("a", 254)), "", ca.ReasonTokenSubject},
 		{"line end", subject("system:serviceaccount:shop:web\n"), "", ca.ReasonTokenSubject},
-		{"another name than the bound one", subject("system:serviceaccount:shop:admin"), "", ca.ReasonTokenSubject},
-		{"another namespace than the bound one", subject("system:serviceaccount:other:web"), "", ca.ReasonTokenSubject},
+		{"another name than the bound one", with("sub", "system:serviceaccount:shop:admin"), "", ca.ReasonTokenSubject},
+		{"another namespace than the bound one", with("sub", "system:serviceaccount:other:web"), "", ca.ReasonTokenSubject},
 		{"a list", with("sub", []string{"system:serviceaccount:shop:web"}), "", ca.ReasonTokenMalformed},
 	} {
 		row.run(t, w)
@@ -264,6 +277,7 @@ func TestTokenMustBeBound(t *testing.T) {
 		{"another namespace", bound("namespace", "other"), "", ca.ReasonTokenSubject},
 		{"pod with an impossible name", bound("pod", map[string]any{"name": "web/../x", "uid": "1"}), "", ca.ReasonTokenMalformed},
 		{"pod with an impossible uid", bound("pod", map[string]any{"name": "web", "uid": "1\n2"}), "", ca.ReasonTokenMalformed},
+		{"pod with a uid of 65 characters", bound("pod", map[string]any{"name": "web", "uid": strings.Repeat("1", 65)}), "", ca.ReasonTokenMalformed},
 		{"node with an impossible name", bound("node", map[string]any{"name": `n",`, "uid": "1"}), "", ca.ReasonTokenMalformed},
 		{"pod as a string", bound("pod", "web"), "", ca.ReasonTokenMalformed},
 		{"bound objects as a list", with("kubernetes.io", []string{}), "", ca.ReasonTokenMalformed},
@@ -433,6 +447,8 @@ func TestClusterWithoutADefault(t *testing.T) {
 	w.auth = with(east, west)
 	_, err = w.authenticate(token, "")
 	require.NoError(t, err, "an issuer of one cluster names it")
+	caller, err = w.authenticate(token, "west")
+	refused(t, ca.ReasonTokenIssuer, caller, err)
 }
 
 func TestOIDCRefusals(t *testing.T) {
