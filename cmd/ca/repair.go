@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"text/tabwriter"
 	"time"
@@ -17,6 +18,8 @@ import (
 // Repair implements admin.Operations. It looks from the anchor down and mends what
 // has expired; what lives is left alone.
 func (s *server) Repair(ctx context.Context, dryRun bool) (*kedgev1.RepairResponse, error) {
+	s.repairing.Lock()
+	defer s.repairing.Unlock()
 	out := &kedgev1.RepairResponse{}
 	now := s.app.now()
 	bundle := s.authority.Bundle()
@@ -30,7 +33,8 @@ func (s *server) Repair(ctx context.Context, dryRun bool) (*kedgev1.RepairRespon
 		out.Changed, out.BundleChanged = true, true
 		out.Steps = append(out.Steps, fmt.Sprintf("active anchor expired at %s: a new root is made and published", end.UTC().Format(time.RFC3339)))
 		if !dryRun {
-			if err := s.replaceRoot(ctx, now); err != nil {
+			replace := func() error { return s.replaceRoot(ctx, now, bundle.Active()) }
+			if err := s.upkeep.alone(replace); err != nil {
 				return nil, err
 			}
 		}
@@ -51,8 +55,9 @@ func (s *server) Repair(ctx context.Context, dryRun bool) (*kedgev1.RepairRespon
 	return out, s.serving.renew(ctx)
 }
 
-// replaceRoot makes a new local root in the place of the expired one.
-func (s *server) replaceRoot(ctx context.Context, now time.Time) error {
+// replaceRoot makes a new local root in the place of the expired one and publishes
+// it. When an earlier call was cut off in between, it goes on from there.
+func (s *server) replaceRoot(ctx context.Context, now time.Time, expired *x509.Certificate) error {
 	domain, err := s.config.domain()
 	if err != nil {
 		return err
@@ -64,7 +69,7 @@ func (s *server) replaceRoot(ctx context.Context, now time.Time) error {
 	anchor, err := local.Renew(ctx, local.InitConfig{
 		Dir: s.config.Root.Dir, Sealer: sealer, TrustDomain: domain,
 		KeyType: fips.KeyType(s.config.Keys.Type), Policy: s.module.Policy(), Now: now,
-	})
+	}, expired)
 	if err != nil {
 		return err
 	}

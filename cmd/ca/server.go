@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,11 +33,12 @@ type server struct {
 	options serveOptions
 	started time.Time
 
-	current atomic.Pointer[authn.Authenticator] // a reload replaces it
-	gate    *api.Gate
-	front   *api.Server
-	admin   *grpc.Server
-	ops     *http.Server
+	current   atomic.Pointer[authn.Authenticator] // a reload replaces it
+	repairing sync.Mutex                          // one repair at a time
+	gate      *api.Gate
+	front     *api.Server
+	admin     *grpc.Server
+	ops       *http.Server
 
 	tls, adminSocket, opsListener net.Listener
 }

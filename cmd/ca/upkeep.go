@@ -91,6 +91,13 @@ func (u *upkeep) tick(ctx context.Context, force bool) error {
 	return err
 }
 
+// alone runs do while no tick changes the state.
+func (u *upkeep) alone(do func() error) error {
+	u.busy.Lock()
+	defer u.busy.Unlock()
+	return do()
+}
+
 // note remembers the outcome of a tick.
 func (u *upkeep) note(supply ca.Supply, err error, now time.Time) {
 	u.mu.Lock()

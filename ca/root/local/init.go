@@ -56,11 +56,17 @@ func Init(ctx context.Context, c InitConfig) ([]ca.Anchor, error) {
 	return []ca.Anchor{{Certificate: active, Slot: ca.SlotActive}, {Certificate: standby, Slot: ca.SlotStandby}}, nil
 }
 
-// make makes one root: the key first, so that a certificate always has its key.
+// make makes one root in a directory of its own.
 func (c InitConfig) make(ctx context.Context, dir string, sealer file.Sealer) (*x509.Certificate, error) {
 	if err := secretfile.MakeDir(dir); err != nil {
 		return nil, err
 	}
+	return c.write(ctx, file.KeyFile{Path: filepath.Join(dir, keyFile), Name: keyName, Sealer: sealer}, filepath.Join(dir, certFile))
+}
+
+// write makes a key and its certificate: the key first, so that a certificate
+// always has its key.
+func (c InitConfig) write(ctx context.Context, key file.KeyFile, certPath string) (*x509.Certificate, error) {
 	signer, err := fips.GenerateKey(c.KeyType)
 	if err != nil {
 		return nil, fmt.Errorf("making key: %w", err)
@@ -72,34 +78,12 @@ func (c InitConfig) make(ctx context.Context, dir string, sealer file.Sealer) (*
 	if err != nil {
 		return nil, err
 	}
-	if err := file.WriteKey(ctx, file.KeyFile{Path: filepath.Join(dir, keyFile), Name: keyName, Sealer: sealer}, signer); err != nil {
+	if err := file.WriteKey(ctx, key, signer); err != nil {
 		return nil, err
 	}
 	encoded := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})
-	if err := secretfile.CreatePublic(filepath.Join(dir, certFile), encoded); err != nil {
+	if err := secretfile.CreatePublic(certPath, encoded); err != nil {
 		return nil, err
-	}
-	return cert, nil
-}
-
-// Renew makes a new root in c.Dir in the place of one that has expired, which it
-// keeps beside it under a dated name, and returns the new anchor. It is the
-// repair of last resort: only a rotation replaces a root that lives.
-func Renew(ctx context.Context, c InitConfig) (*x509.Certificate, error) {
-	old, err := readCertificate(filepath.Join(c.Dir, certFile))
-	if err != nil {
-		return nil, fmt.Errorf("renewing root: %w", err)
-	}
-	if c.Now.Before(old.NotAfter) {
-		return nil, fmt.Errorf("renewing root: the root lives until %s; use a rotation to replace it", old.NotAfter.UTC().Format(time.RFC3339))
-	}
-	kept := c.Dir + "-expired-" + c.Now.UTC().Format("20060102T150405Z")
-	if err := os.Rename(c.Dir, kept); err != nil {
-		return nil, fmt.Errorf("renewing root: keeping the old one: %w", err)
-	}
-	cert, err := c.make(ctx, c.Dir, c.Sealer)
-	if err != nil {
-		return nil, fmt.Errorf("renewing root (the old one is in %s): %w", kept, err)
 	}
 	return cert, nil
 }

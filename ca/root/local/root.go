@@ -60,13 +60,9 @@ func (r *Root) SignIntermediate(ctx context.Context, csr []byte, p ca.Intermedia
 	if !p.NotBefore.Before(anchor.NotAfter) {
 		return nil, fmt.Errorf("root %s expired at %s; see ca repair", r.c.Dir, anchor.NotAfter)
 	}
-	path := filepath.Join(r.c.Dir, keyFile)
-	signer, err := file.ReadKey(ctx, file.KeyFile{Path: path, Name: keyName, Sealer: r.c.Sealer})
+	signer, err := openKey(ctx, r.c.Dir, r.c.Sealer, anchor)
 	if err != nil {
-		return nil, fmt.Errorf("opening root key: %w", err)
-	}
-	if !fips.PublicKeyEqual(signer.Public(), anchor.PublicKey) {
-		return nil, fmt.Errorf("%s is not the key of %s; put the pair back that belongs together", path, certFile)
+		return nil, err
 	}
 	cert, err := ca.SignIntermediate(ca.IntermediateSigning{
 		Anchor: anchor, AnchorSigner: signer, CSR: csr, Policy: r.c.Policy, Request: p,

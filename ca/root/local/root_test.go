@@ -160,15 +160,16 @@ func TestExpiredRootSignsNothingUntilItIsRenewed(t *testing.T) {
 	_, err = w.sign(t, r, late.Add(time.Hour))
 	require.ErrorContains(t, err, "ca repair")
 
-	_, err = local.Renew(t.Context(), w.InitConfig)
+	old := w.anchors[0].Certificate
+	_, err = local.Renew(t.Context(), w.InitConfig, old)
 	require.ErrorContains(t, err, "lives until")
 	w.Now = late
-	fresh, err := local.Renew(t.Context(), w.InitConfig)
+	fresh, err := local.Renew(t.Context(), w.InitConfig, old)
 	require.NoError(t, err)
 	chain, err := w.sign(t, r, late)
 	require.NoError(t, err, "the open root sees its new files")
 	require.NoError(t, chain[0].CheckSignatureFrom(fresh))
-	kept, err := filepath.Glob(w.Dir + "-expired-*/root.key")
+	kept, err := filepath.Glob(w.Dir + "/expired-*-root.key")
 	require.NoError(t, err)
 	require.Len(t, kept, 1, "the old key is kept")
 }
