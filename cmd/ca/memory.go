@@ -12,12 +12,12 @@ import (
 // CPU small while little lives, and memory small while much does: Go's fixed
 // percentage is wasteful at both ends. docs/benchmarks.md has what it brings.
 const (
-	gcHeadroom   = 20 << 20
+	gcHeadroom   = 12 << 20
 	minGCPercent = 50
 	maxGCPercent = 400
 	// idleGarbage is worth a collection once nothing happens any more, such as
 	// after a thousand proxies have connected.
-	idleGarbage = 4 << 20
+	idleGarbage = 2 << 20
 )
 
 // gcPercent is the percentage that gives the headroom to a heap of live bytes.

@@ -270,7 +270,7 @@ func (b *bench) memory(ctx context.Context, d *deployment) error {
 		return err
 	}
 	defer shut()
-	time.Sleep(3 * time.Second) // for the server to settle
+	time.Sleep(8 * time.Second) // an idle server collects its garbage after some quiet seconds
 	after, err := d.proc.rss()
 	if err != nil {
 		return err
