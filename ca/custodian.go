@@ -74,6 +74,11 @@ type Supply struct {
 	Retired      int       // old keys whose leaves still live
 }
 
+// Due tells whether a Tick at now would make an intermediate.
+func (s Supply) Due(now time.Time) bool {
+	return s.Intermediate == nil || mustRenew(s.Intermediate, now)
+}
+
 // Tick brings the supply up to date at now. When the root cannot be reached the
 // intermediate in force is returned together with the error: issuing goes on,
 // and the caller tries again later. With force, an intermediate is renewed
@@ -83,16 +88,18 @@ func (c *Custodian) Tick(ctx context.Context, now time.Time, force bool) (Supply
 	if err != nil {
 		return Supply{}, err
 	}
-	if err := c.clearPending(ctx, t); err != nil {
-		return t.supply(nil), err
-	}
 	current, openErr := c.open(ctx, t)
+	if err := c.clearPending(ctx, t); err != nil {
+		return t.supply(current), errors.Join(openErr, err)
+	}
 	if openErr != nil || force || c.due(current, t.bundle, now) {
-		next, err := c.renew(ctx, t, now)
+		next, err := c.renew(ctx, t, now, openErr)
+		if next != nil {
+			current, t.renewed = next, true
+		}
 		if err != nil {
 			return t.supply(current), errors.Join(openErr, err)
 		}
-		current, t.renewed = next, true
 	}
 	err = c.destroyDead(ctx, t, now)
 	return t.supply(current), err
@@ -181,7 +188,18 @@ func (c *Custodian) open(ctx context.Context, t *custody) (*Intermediate, error)
 }
 
 func (c *Custodian) due(current *Intermediate, bundle *Bundle, now time.Time) bool {
-	return current == nil || current.anchorID != AnchorIDOf(bundle.Active()) || !now.Before(renewAfter(current))
+	return current == nil || current.anchorID != AnchorIDOf(bundle.Active()) || mustRenew(current, now)
+}
+
+// mustRenew tells whether half of i's life is over, or i begins in the future:
+// only a clock that was ahead for a moment can have made that, and waiting for it
+// would stop issuance. When now is before even the anchor begins, the clock is
+// wrong now, and i is not.
+func mustRenew(i *Intermediate, now time.Time) bool {
+	if now.Before(i.cert.NotBefore) {
+		return !now.Before(i.anchor.NotBefore)
+	}
+	return !now.Before(renewAfter(i))
 }
 
 // renewAfter is the half of an intermediate's life.
@@ -195,8 +213,10 @@ func renewAfter(i *Intermediate) time.Time {
 
 // renew makes a new key and has the root sign it. The order keeps a crash
 // harmless: name the key in the state, make it, have it signed and checked,
-// store the new intermediate and retire the old in one step.
-func (c *Custodian) renew(ctx context.Context, t *custody, now time.Time) (*Intermediate, error) {
+// store the new intermediate and retire the old in one step. because is why the
+// old one could not be opened, nil if it could. Once it is stored, the new
+// intermediate is returned even with an error: the old one signs no more.
+func (c *Custodian) renew(ctx context.Context, t *custody, now time.Time, because error) (*Intermediate, error) {
 	name, err := newKeyName()
 	if err != nil {
 		return nil, fmt.Errorf("naming the new intermediate's key: %w", err)
@@ -221,10 +241,13 @@ func (c *Custodian) renew(ctx context.Context, t *custody, now time.Time) (*Inte
 	if err := t.replace(ctx, state); err != nil {
 		return nil, fmt.Errorf("storing the new intermediate: %w", err)
 	}
-	err = c.event(ctx, now, "intermediate.renew", map[string]string{
+	detail := map[string]string{
 		"key_id": next.KeyID(), "not_after": next.notAfter.UTC().Format(time.RFC3339), "anchor": next.anchorID.String(),
-	})
-	return next, err
+	}
+	if because != nil {
+		detail["because"] = because.Error()
+	}
+	return next, c.event(ctx, now, "intermediate.renew", detail)
 }
 
 // obtain has the root sign key and checks what comes back.

@@ -39,8 +39,7 @@ func (s *server) Repair(ctx context.Context, dryRun bool) (*kedgev1.RepairRespon
 			}
 		}
 	}
-	i := s.authority.Intermediate()
-	if !out.BundleChanged && i != nil && i.NotAfter().Sub(now) > ca.MinLeafTTL {
+	if i := s.authority.Intermediate(); !out.BundleChanged && isUsable(i, now) {
 		out.Steps = append(out.Steps, fmt.Sprintf("intermediate lives until %s: nothing to do", i.NotAfter().UTC().Format(time.RFC3339)))
 		return out, nil
 	}
@@ -53,6 +52,12 @@ func (s *server) Repair(ctx context.Context, dryRun bool) (*kedgev1.RepairRespon
 		return nil, err
 	}
 	return out, s.serving.renew(ctx)
+}
+
+// isUsable tells whether leaves can be issued under i. One that begins in the
+// future was made while the clock was ahead.
+func isUsable(i *ca.Intermediate, now time.Time) bool {
+	return i != nil && !now.Before(i.Certificate().NotBefore) && i.NotAfter().Sub(now) > ca.MinLeafTTL
 }
 
 // replaceRoot makes a new local root in the place of the expired one and publishes

@@ -64,8 +64,7 @@ func (u *upkeep) run(ctx context.Context) {
 func (u *upkeep) due(now time.Time) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	needed := u.supply.Intermediate == nil || !now.Before(u.supply.RenewAfter)
-	return needed && u.retry.ready(now)
+	return u.supply.Due(now) && u.retry.ready(now)
 }
 
 // tick asks the custodian once and puts what it found or made in force.

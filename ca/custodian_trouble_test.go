@@ -1,0 +1,121 @@
+package ca_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kedge-ca/kedge/ca"
+	"github.com/kedge-ca/kedge/ca/catest"
+)
+
+// stuckKeys is a key store that cannot destroy, such as a read-only directory.
+type stuckKeys struct{ *fakeKeys }
+
+func (stuckKeys) Destroy(context.Context, string) error { return errors.New("read-only file system") }
+
+// failingEvents is an event log that is full.
+type failingEvents struct{}
+
+func (failingEvents) Append(context.Context, ca.Event) error {
+	return errors.New("no space left on device")
+}
+
+// lastEvent is an event log that keeps the last event.
+type lastEvent struct{ ca.Event }
+
+func (l *lastEvent) Append(_ context.Context, e ca.Event) error {
+	l.Event = e
+	return nil
+}
+
+// with is w's custodian over other parts.
+func (w *custodyWorld) with(t *testing.T, change func(*ca.CustodianConfig)) *ca.Custodian {
+	t.Helper()
+	c := ca.CustodianConfig{
+		TrustDomain: w.root.c.Domain, Root: w.root, Keys: w.keys, State: w.store, Events: w.events, Policy: w.root.c.FIPS,
+	}
+	change(&c)
+	custodian, err := ca.NewCustodian(c)
+	require.NoError(t, err)
+	return custodian
+}
+
+func TestHalfMadeKeyThatCannotBeRemovedStopsNoIssuing(t *testing.T) {
+	w := newCustody(t)
+	first, err := w.Tick(t.Context(), catest.Start, false)
+	require.NoError(t, err)
+	w.root.err = errors.New("unreachable")
+	_, err = w.Tick(t.Context(), catest.Start.Add(84*time.Hour), false)
+	require.Error(t, err) // and leaves its key behind
+
+	stuck := w.with(t, func(c *ca.CustodianConfig) { c.Keys = stuckKeys{w.keys} })
+	supply, err := stuck.Tick(t.Context(), catest.Start.Add(85*time.Hour), false)
+	require.ErrorContains(t, err, "read-only file system")
+	require.NotNil(t, supply.Intermediate, "the intermediate in force lives for days")
+	require.Equal(t, first.Intermediate.KeyID(), supply.Intermediate.KeyID())
+	w.check(t)
+}
+
+// A clock that was years ahead for a moment made an intermediate that begins in
+// years; the custodian must not wait until then.
+func TestIntermediateOfAClockThatWasAheadIsReplaced(t *testing.T) {
+	w := newCustody(t)
+	_, err := w.Tick(t.Context(), catest.Start, false)
+	require.NoError(t, err)
+	ahead, err := w.Tick(t.Context(), catest.Start.AddDate(2, 0, 0), false)
+	require.NoError(t, err)
+	require.True(t, ahead.Renewed)
+
+	now := catest.Start.Add(time.Minute)
+	require.True(t, ahead.Due(now))
+	back, err := w.Tick(t.Context(), now, false)
+	require.NoError(t, err)
+	require.True(t, back.Renewed)
+	require.False(t, back.Due(now))
+	require.False(t, back.Intermediate.Certificate().NotBefore.After(now))
+	w.check(t)
+}
+
+// A machine without a battery begins in 1970: no anchor is of that time, so the
+// clock is wrong and the intermediate is not.
+func TestClockBeforeTheAnchorReplacesNothing(t *testing.T) {
+	w := newCustody(t)
+	first, err := w.Tick(t.Context(), catest.Start, false)
+	require.NoError(t, err)
+	then := time.Unix(0, 0)
+	require.False(t, first.Due(then))
+	supply, err := w.Tick(t.Context(), then, false)
+	require.NoError(t, err)
+	require.Equal(t, first.Intermediate.KeyID(), supply.Intermediate.KeyID())
+}
+
+func TestRenewalWhoseEventIsLostIsInForceAllTheSame(t *testing.T) {
+	w := newCustody(t)
+	_, err := w.Tick(t.Context(), catest.Start, false)
+	require.NoError(t, err)
+	deaf := w.with(t, func(c *ca.CustodianConfig) { c.Events = failingEvents{} })
+	supply, err := deaf.Tick(t.Context(), catest.Start.Add(84*time.Hour), false)
+	require.ErrorContains(t, err, "no space left")
+	state, _, err := w.store.Load(t.Context())
+	require.NoError(t, err)
+	stored := state.Intermediates[len(state.Intermediates)-1]
+	require.Equal(t, stored.Chain[0], supply.Intermediate.Certificate().Raw, "a retired intermediate signs no more")
+	require.True(t, supply.Renewed)
+}
+
+func TestRenewalSaysWhichKeyDidNotOpen(t *testing.T) {
+	w := newCustody(t)
+	_, err := w.Tick(t.Context(), catest.Start, false)
+	require.NoError(t, err)
+	clear(w.keys.keys)
+	last := &lastEvent{}
+	supply, err := w.with(t, func(c *ca.CustodianConfig) { c.Events = last }).Tick(t.Context(), catest.Start.Add(time.Hour), false)
+	require.NoError(t, err)
+	require.True(t, supply.Renewed)
+	require.Equal(t, "intermediate.renew", last.Action)
+	require.Contains(t, last.Detail["because"], "opening key")
+}
