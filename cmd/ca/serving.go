@@ -49,13 +49,15 @@ func (s *servingCertificate) Signer() (crypto.Signer, [][]byte, error) {
 }
 
 // due tells whether a new certificate is needed: none yet, half of its life
-// over, or the issuer or the bundle has changed.
+// over, the issuer or the bundle has changed, or it begins in the future because
+// the clock was ahead when it was made.
 func (s *servingCertificate) due() bool {
 	current, issuer, bundle := s.current.Load(), s.authority.Intermediate(), s.authority.Bundle()
 	if issuer == nil || bundle == nil {
 		return false
 	}
-	return current == nil || !s.now().Before(current.renewAt) ||
+	now := s.now()
+	return current == nil || !now.Before(current.renewAt) || now.Before(current.leaf.NotBefore) ||
 		current.issuer != issuer.KeyID() || current.bundleSeq != bundle.Sequence()
 }
 
@@ -89,7 +91,9 @@ func (s *servingCertificate) renew(ctx context.Context) error {
 	s.current.Store(&serving{
 		certificate: &tls.Certificate{Certificate: append([][]byte{issued.Leaf}, issued.Chain...), PrivateKey: key, Leaf: leaf},
 		leaf:        leaf, issuer: issued.Intermediate.KeyID(), bundleSeq: issued.Bundle.Sequence(),
-		renewAt: s.now().Add(issued.NotAfter.Sub(s.now()) / 2),
+		// From the certificate's dates alone: a time that s.now gives counts on by the
+		// monotonic clock, which stands still while a machine is suspended.
+		renewAt: leaf.NotAfter.Add(-leaf.NotAfter.Sub(leaf.NotBefore) / 2),
 	})
 	return nil
 }
