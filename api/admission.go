@@ -17,6 +17,10 @@ import (
 // called longest ago loses its bucket first, and begins with a full one again.
 const maxQuotas = 100_000
 
+// maxRetryAfter is the longest wait that a client is told; a tiny
+// rate would overflow.
+const maxRetryAfter = time.Hour
+
 // Quota limits how many certificates one identity gets: a bucket for each
 // identity, in canonical form, so that no spelling opens a second one.
 type Quota struct {
@@ -41,14 +45,17 @@ func NewQuota(perSecond float64, burst int) (*Quota, error) {
 	return &Quota{limit: rate.Limit(perSecond), burst: burst, buckets: make(map[ca.Identity]*list.Element), recent: list.New()}, nil
 }
 
-// spend takes one certificate from the identity's bucket, or says when to come back.
+// spend takes one certificate from the identity's bucket, or says when to come
+// back. A refusal takes nothing: a reservation that is given back would, while
+// others are made, cost or lend tokens.
 func (q *Quota) spend(identity ca.Identity, now time.Time) error {
-	reservation := q.limiter(identity).ReserveN(now, 1)
-	if wait := reservation.DelayFrom(now); wait > 0 {
-		reservation.CancelAt(now)
-		return &retryError{ca.Refuse(ca.ReasonIdentityQuota, "%s asks more than %g times a second", identity, float64(q.limit)), wait}
+	limiter := q.limiter(identity)
+	if limiter.AllowN(now, 1) {
+		return nil
 	}
-	return nil
+	seconds := min((1-limiter.TokensAt(now))/float64(q.limit), maxRetryAfter.Seconds())
+	refused := ca.Refuse(ca.ReasonIdentityQuota, "%s asks more than %g times a second", identity, float64(q.limit))
+	return &retryError{refused, max(time.Duration(seconds*float64(time.Second)), time.Millisecond)}
 }
 
 func (q *Quota) limiter(identity ca.Identity) *rate.Limiter {

@@ -49,6 +49,16 @@ func TestAQuotaGivesItsBurstThenItsRate(t *testing.T) {
 	require.Error(t, q.Spend(a, now))
 }
 
+// TestARetryTimeIsBounded: a rate of almost nothing does not overflow.
+func TestARetryTimeIsBounded(t *testing.T) {
+	for _, rate := range []float64{1e-4, 1e-9, 1e-30, 5e-324} {
+		q, err := api.NewQuota(rate, 1)
+		require.NoError(t, err)
+		require.NoError(t, q.Spend(identity(t, "a"), catest.Start))
+		require.Equal(t, time.Hour, api.RetryAfter(q.Spend(identity(t, "a"), catest.Start)), rate)
+	}
+}
+
 func TestAQuotaOfNothingIsNotMade(t *testing.T) {
 	for _, row := range []struct {
 		rate  float64
