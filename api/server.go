@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -98,7 +99,8 @@ func (s *Server) SetServing(ok bool) {
 
 // Serve serves on l until Drain or an error of the listener.
 func (s *Server) Serve(l net.Listener) error {
-	if err := s.grpc.Serve(l); err != nil {
+	err := s.grpc.Serve(l)
+	if err != nil && !errors.Is(err, grpc.ErrServerStopped) { // drained before it began
 		return fmt.Errorf("serving %s: %w", l.Addr(), err)
 	}
 	return nil
