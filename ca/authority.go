@@ -143,8 +143,10 @@ func (a *Authority) Intermediate() *Intermediate { return a.snapshot.Load().inte
 // LiveKeys is the number of keys with a live certificate that this authority knows.
 func (a *Authority) LiveKeys() int { return a.owners.count() }
 
-// Remember restores the owner of a live key from the records, at start.
-func (a *Authority) Remember(key LiveKey) error { return a.owners.claim(key, a.now()) }
+// Remember restores the owner of a live key from the records, at start. Where a
+// clock that went back has made two owners live again, the one that lives longer
+// has the key: what was issued is no reason not to start.
+func (a *Authority) Remember(key LiveKey) { a.owners.restore(key) }
 
 // Ready tells why the authority could not issue at now; nil means that it can.
 func (a *Authority) Ready(now time.Time) error { return a.ready(a.snapshot.Load(), now) }

@@ -60,6 +60,19 @@ func (k *keyOwners) claim(key LiveKey, now time.Time) error {
 	return nil
 }
 
+// restore notes an owner that the records name, unless the key has one that lives
+// longer.
+func (k *keyOwners) restore(key LiveKey) {
+	shard := &k.shards[key.KeyHash[0]%64]
+	short := [16]byte(key.KeyHash[:16])
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	if owner, isHeld := shard.owners[short]; isHeld && owner.notAfter >= key.NotAfter.Unix() {
+		return
+	}
+	shard.owners[short] = keyOwner{identity: maphash.String(k.seed, key.Identity), notAfter: key.NotAfter.Unix()}
+}
+
 func (s *keyShard) dropExpired(now time.Time) {
 	if now.Before(s.sweep) {
 		return

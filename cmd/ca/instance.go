@@ -119,7 +119,10 @@ func (a *app) sealer(p passphraseConfig) (file.Sealer, error) {
 
 // remember tells the authority which keys have live certificates.
 func (i *instance) remember(ctx context.Context, now time.Time) error {
-	err := i.store.LiveKeys(ctx, now, i.authority.Remember)
+	err := i.store.LiveKeys(ctx, now, func(key ca.LiveKey) error {
+		i.authority.Remember(key)
+		return nil
+	})
 	if err != nil {
 		return fmt.Errorf("reading live keys: %w", err)
 	}
