@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
+	"crypto/tls"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -52,15 +52,18 @@ func (f *clientFlags) client(a *app) (*client.Client, error) {
 
 func newIssueCommand(a *app) *cobra.Command {
 	var f clientFlags
-	var out string
+	var out, cert, key string
 	cmd := &cobra.Command{
 		Use:   "issue",
 		Short: "Make a key here and get a certificate for it",
-		Long: `Makes a key, asks the server for a certificate by token and writes OUT/tls.key,
-OUT/tls.crt (the leaf and its intermediates) and OUT/bundle.pem. The key never
-leaves this machine. When the request fails, files that are there stay as they are.`,
+		Long: `Makes a key, asks the server for a certificate and writes OUT/tls.key, OUT/tls.crt
+(the leaf and its intermediates) and OUT/bundle.pem. The key never leaves this
+machine. A token proves who asks, or with --cert and --key a certificate of this
+server that still lives. When the request fails, files that are there stay as they
+are.`,
 		Example: `  ca issue --server 127.0.0.1:8443 --bundle kedge-dev/bundle.pem \
-    --token-file kedge-dev/token --out my-workload`,
+    --token-file kedge-dev/token --out my-workload
+  ca issue --server 127.0.0.1:8443 --bundle bundle.pem --cert old/tls.crt --key old/tls.key --ttl 1h --out new`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := f.client(a)
@@ -69,7 +72,16 @@ leaves this machine. When the request fails, files that are there stay as they a
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), callTimeout)
 			defer cancel()
-			certificate, err := c.Issue(ctx)
+			var certificate *client.Certificate
+			if cert == "" {
+				certificate, err = c.Issue(ctx)
+			} else {
+				var current tls.Certificate
+				if current, err = a.readPair(cert, key); err != nil {
+					return err
+				}
+				certificate, err = c.Renew(ctx, current)
+			}
 			if err != nil {
 				return err
 			}
@@ -81,46 +93,29 @@ leaves this machine. When the request fails, files that are there stay as they a
 	}
 	f.add(cmd)
 	cmd.Flags().StringVar(&f.config.TokenFile, "token-file", "", "file with the token that proves who asks")
+	cmd.Flags().StringVar(&cert, "cert", "", "file with the certificate that proves who asks")
+	cmd.Flags().StringVar(&key, "key", "", "file with the key of --cert")
 	cmd.Flags().StringVar(&out, "out", ".", "directory for the files")
+	cmd.MarkFlagsRequiredTogether("cert", "key")
+	cmd.MarkFlagsMutuallyExclusive("token-file", "cert")
 	return cmd
 }
 
-// writeCertificate replaces the three files. Each is replaced at once; the key
-// goes first, so that a reader who finds a certificate finds its key as well. A
-// crash in between leaves a new key beside an old certificate: run the command
-// again.
-func writeCertificate(dir string, c *client.Certificate) error {
-	key, err := c.KeyPEM()
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("writing the certificate: %w", err)
-	}
-	err = errors.Join(
-		replaceFile(filepath.Join(dir, "tls.key"), key, 0o600),
-		replaceFile(filepath.Join(dir, "tls.crt"), c.ChainPEM(), 0o644),
-		replaceFile(filepath.Join(dir, "bundle.pem"), c.BundlePEM(), 0o644),
-	)
-	if err != nil {
-		return fmt.Errorf("writing the certificate: %w", err)
-	}
-	return nil
-}
-
 type issuedInfo struct {
-	Identity string    `json:"identity"`
-	Serial   string    `json:"serial"`
-	NotAfter time.Time `json:"notAfter"`
-	RenewAt  time.Time `json:"renewAt"`
-	Dir      string    `json:"dir"`
+	Identity  string    `json:"identity"`
+	Serial    string    `json:"serial"`
+	NotBefore time.Time `json:"notBefore"`
+	NotAfter  time.Time `json:"notAfter"`
+	RenewAt   time.Time `json:"renewAt"`
+	Dir       string    `json:"dir"`
 }
 
 func (a *app) printIssued(c *client.Certificate, dir string) error {
-	v := issuedInfo{c.Identity, c.Serial, c.Chain[0].NotAfter.UTC(), c.RenewAt.UTC(), dir}
+	leaf := c.Chain[0]
+	v := issuedInfo{c.Identity, c.Serial, leaf.NotBefore.UTC(), leaf.NotAfter.UTC(), c.RenewAt.UTC(), dir}
 	return a.print("Issued", v, func(w *tabwriter.Writer) {
 		now := a.now()
-		fmt.Fprintf(w, "identity\t%s\nserial\t%s\nends\t%s\nrenew at\t%s\nfiles\t%s\n", v.Identity, v.Serial,
-			relative(v.NotAfter, now), relative(v.RenewAt, now), filepath.Join(dir, "{tls.key,tls.crt,bundle.pem}"))
+		fmt.Fprintf(w, "identity\t%s\nserial\t%s\nbegins\t%s\nends\t%s\nrenew at\t%s\nfiles\t%s\n", v.Identity, v.Serial,
+			relative(v.NotBefore, now), relative(v.NotAfter, now), relative(v.RenewAt, now), filepath.Join(dir, "{tls.key,tls.crt,bundle.pem}"))
 	})
 }

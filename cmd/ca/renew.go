@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -23,27 +22,31 @@ func newRenewCommand(a *app) *cobra.Command {
 		Long: `Renews the certificate in DIR, which ca issue wrote, with a new key. The current
 certificate proves who asks. With --watch it goes on and renews whenever the
 server's suggested time comes; a certificate that works is kept while renewals
-fail.`,
+fail. The trust anchors are read again at each renewal, so that it follows a
+rotation.`,
 		Example: "  ca renew --server 127.0.0.1:8443 --dir my-workload\n  ca renew --dir my-workload --watch",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.bundle == "" {
-				f.bundle = filepath.Join(dir, "bundle.pem")
+				f.bundle = filepath.Join(dir, bundleFile)
 			}
-			c, err := f.client(a)
+			if _, err := a.startModule(defaultConfig()); err != nil {
+				return err // before the key is read
+			}
+			current, err := a.loadPair(dir) // before the bundle: it may finish a swap
 			if err != nil {
 				return err
 			}
-			current, err := loadPair(dir)
-			if err != nil {
-				return err
-			}
+			r := &renewal{app: a, flags: &f}
 			if watch {
-				return a.keep(cmd.Context(), c, current, dir)
+				if _, err := f.client(a); err != nil {
+					return err // what is wrong now will not mend itself
+				}
+				return a.keep(cmd.Context(), r, current, dir)
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), callTimeout)
 			defer cancel()
-			fresh, err := c.Renew(ctx, current)
+			fresh, err := r.Renew(ctx, current)
 			if err != nil {
 				return err
 			}
@@ -54,18 +57,40 @@ fail.`,
 		},
 	}
 	f.add(cmd)
+	cmd.Flags().Lookup("bundle").Usage = "PEM file with the server's trust anchors (default DIR/" + bundleFile + ")"
 	cmd.Flags().StringVar(&dir, "dir", ".", "directory with tls.key, tls.crt and bundle.pem")
 	cmd.Flags().BoolVar(&watch, "watch", false, "keep renewing until interrupted")
 	return cmd
 }
 
+// renewal makes its client anew for each call: the bundle in the file may have
+// changed, not least by the renewal before.
+type renewal struct {
+	app   *app
+	flags *clientFlags
+}
+
+var _ client.Renewer = (*renewal)(nil)
+
+// Renew implements client.Renewer.
+func (r *renewal) Renew(ctx context.Context, current tls.Certificate) (*client.Certificate, error) {
+	c, err := r.flags.client(r.app)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return c.Renew(ctx, current)
+}
+
 // keep renews until ctx ends. The first renewal is at once when half of the
 // certificate's life is over, since nobody noted when the server suggested it.
-func (a *app) keep(ctx context.Context, c *client.Client, current tls.Certificate, dir string) error {
+func (a *app) keep(ctx context.Context, renewer client.Renewer, current tls.Certificate, dir string) error {
 	half := current.Leaf.NotBefore.Add(current.Leaf.NotAfter.Sub(current.Leaf.NotBefore) / 2)
-	fmt.Fprintf(a.stdout, "keeping %s fresh, next renewal %s\n", dir, relative(half, a.now()))
+	fmt.Fprintf(a.stderr, "keeping %s fresh, next renewal %s\n", dir, relative(half, a.now()))
 	keeper := client.Keeper{
-		Client: c, Now: a.now,
+		Client: renewer, Now: a.now,
+		// A swap of files is not interrupted: ctx ends the waiting and the asking only.
 		Store: func(fresh *client.Certificate) error {
 			if err := writeCertificate(dir, fresh); err != nil {
 				return err
@@ -78,18 +103,4 @@ func (a *app) keep(ctx context.Context, c *client.Client, current tls.Certificat
 		},
 	}
 	return keeper.Run(ctx, current, half)
-}
-
-// loadPair reads tls.crt and tls.key.
-func loadPair(dir string) (tls.Certificate, error) {
-	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"))
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("reading the certificate in %s: %w; get one with ca issue", dir, err)
-	}
-	if pair.Leaf == nil {
-		if pair.Leaf, err = x509.ParseCertificate(pair.Certificate[0]); err != nil {
-			return tls.Certificate{}, fmt.Errorf("reading the certificate in %s: %w", dir, err)
-		}
-	}
-	return pair, nil
 }
