@@ -2,7 +2,10 @@ package ca_test
 
 import (
 	"crypto/x509"
+	"os"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -281,4 +284,30 @@ func FuzzDiagnose(f *testing.F) {
 		}
 		requireAgreement(t, pick(chain), pick(anchors), o)
 	})
+}
+
+// TestEveryFindingIsDocumented holds docs/checks.md to the findings of the source,
+// both ways.
+func TestEveryFindingIsDocumented(t *testing.T) {
+	inSource := map[string]bool{}
+	// server-name is added by ca verify, which alone knows how a server was called.
+	for _, file := range []string{"diagnose.go", "diagnosepath.go", "../cmd/ca/verify.go"} {
+		raw, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, m := range regexp.MustCompile(`(?:\.(?:ok|warn|fail)\(|ID: |\bid :?= |id, getBundle = )"([a-z-]+)"`).FindAllSubmatch(raw, -1) {
+			inSource[string(m[1])] = true
+		}
+	}
+	raw, err := os.ReadFile("../docs/checks.md")
+	require.NoError(t, err)
+	_, section, ok := strings.Cut(string(raw), "\n# A chain: ca verify\n")
+	require.True(t, ok)
+	documented := map[string]bool{}
+	for _, s := range strings.Split(section, "\n## ")[1:] {
+		name, body, _ := strings.Cut(s, "\n")
+		require.NotEmpty(t, strings.TrimSpace(body), name)
+		documented[name] = true
+	}
+	require.Equal(t, inSource, documented)
+	require.Greater(t, len(documented), 25)
 }

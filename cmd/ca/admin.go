@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/kedge-ca/kedge/api/admin"
 	kedgev1 "github.com/kedge-ca/kedge/api/kedge/v1"
@@ -17,8 +21,15 @@ const adminEnv = "KEDGE_ADMIN_SOCKET"
 
 // adminFlag gives cmd the flag --admin-socket.
 func (a *app) adminFlag(cmd *cobra.Command, socket *string) {
-	cmd.Flags().StringVar(socket, "admin-socket", "", "the server's local socket (default $"+adminEnv+", ./kedge-dev/admin.sock or /var/lib/kedge/admin.sock)")
+	cmd.Flags().StringVar(socket, "admin-socket", "", adminUsage())
 }
+
+func adminUsage() string {
+	return "the server's local socket (default $" + adminEnv + ", or the first there is of " + strings.Join(adminSockets, ", ") + ")"
+}
+
+// adminSockets are where ca dev and ca serve put it.
+var adminSockets = []string{"./kedge-dev/admin.sock", "/run/kedge/admin.sock", "/var/lib/kedge/admin.sock"}
 
 // adminSocket finds the socket.
 func (a *app) adminSocket(flag string) (string, error) {
@@ -28,12 +39,12 @@ func (a *app) adminSocket(flag string) (string, error) {
 	if flag != "" {
 		return flag, nil
 	}
-	for _, path := range []string{"kedge-dev/admin.sock", "/run/kedge/admin.sock", "/var/lib/kedge/admin.sock"} {
+	for _, path := range adminSockets {
 		if _, err := os.Stat(path); err == nil {
 			return path, nil
 		}
 	}
-	return "", fmt.Errorf("no server's socket was found here; give --admin-socket, or set %s", adminEnv)
+	return "", &stepError{"server_unreachable", startIt, errors.New("no server's socket is here")}
 }
 
 // withAdmin calls do with a client of the server's local socket.
@@ -42,13 +53,17 @@ func (a *app) withAdmin(ctx context.Context, socket string, do func(context.Cont
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(path); err != nil {
-		return fmt.Errorf("admin socket: %w; is the server running?", err)
-	}
-	conn, err := grpc.NewClient("unix:"+path, grpc.WithTransportCredentials(admin.Credentials()))
+	conn, err := grpc.NewClient("unix:"+path, grpc.WithTransportCredentials(admin.Credentials()), grpc.WithNoProxy())
 	if err != nil {
 		return fmt.Errorf("admin socket %s: %w", path, err)
 	}
 	defer conn.Close()
-	return do(ctx, kedgev1.NewAdminClient(conn))
+	err = do(ctx, kedgev1.NewAdminClient(conn))
+	if st := status.Convert(err); st.Code() == codes.Unavailable && len(st.Details()) == 0 {
+		return &stepError{"server_unreachable", startIt, fmt.Errorf("no server answers at the admin socket %s: %s", path, st.Message())}
+	}
+	return err
 }
+
+// startIt is the next step where no server answers.
+const startIt = "start it with ca serve, or give --admin-socket, or set " + adminEnv

@@ -2,29 +2,32 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
 	"fmt"
+	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	kedgev1 "github.com/kedge-ca/kedge/api/kedge/v1"
 	"github.com/kedge-ca/kedge/ca"
 	"github.com/kedge-ca/kedge/fips"
 )
 
 // checkResult is one line of ca check. ID is stable and an anchor in docs/checks.md.
 type checkResult struct {
-	Category string   `json:"category"`
-	ID       string   `json:"id"`
-	Level    ca.Level `json:"level"`
-	Detail   string   `json:"detail"`
-	Hint     string   `json:"hint,omitempty"`
+	Category string
+	ID       string
+	Level    ca.Level
+	Detail   string
+	Hint     string // what to do, where the level is not OK
 }
 
-// checksURL is where each check is explained.
+// checksURL is where each check is explained, and each finding of ca verify.
 const checksURL = "https://github.com/kedge-ca/kedge/blob/main/docs/checks.md#"
+
+// defaultConfigPath is where ca serve looks.
+const defaultConfigPath = "/etc/kedge/ca.yaml"
 
 // checkOptions are the flags of ca check.
 type checkOptions struct {
@@ -42,9 +45,9 @@ func newCheckCommand(a *app) *cobra.Command {
 		Use:   "check",
 		Short: "Check a server, or with --pre a configuration before it is used",
 		Long: `Looks at everything that will stop issuance now or later: the running server over
-its local socket, and with --config its files. Each line has a stable id that
-docs/checks.md explains. Exit code 0: fine; 1: something failed; 2: warnings, with
---strict.`,
+its local socket, and with --config its files, which are judged as this user's.
+Each line has a stable id that docs/checks.md explains. Exit code 0: fine; 1:
+something failed; 2: warnings, with --strict.`,
 		Example: "  ca check\n  ca check --fail-within 30d\n  ca check --pre --config /etc/kedge/ca.yaml -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -52,11 +55,14 @@ docs/checks.md explains. Exit code 0: fine; 1: something failed; 2: warnings, wi
 			if o.failWithin, err = parseDays(within); err != nil {
 				return fmt.Errorf("--fail-within: %w", err)
 			}
+			if o.pre && o.configPath == "" {
+				o.configPath = defaultConfigPath
+			}
 			return a.check(cmd.Context(), o)
 		},
 	}
 	a.adminFlag(cmd, &o.socket)
-	cmd.Flags().StringVar(&o.configPath, "config", "", "check this configuration and its files too")
+	cmd.Flags().StringVar(&o.configPath, "config", "", "check this configuration and its files too (default with --pre: "+defaultConfigPath+")")
 	cmd.Flags().BoolVar(&o.pre, "pre", false, "only the configuration; no server runs yet")
 	cmd.Flags().BoolVar(&o.strict, "strict", false, "exit with 2 when there are warnings")
 	cmd.Flags().StringVar(&within, "fail-within", "", "fail when an anchor ends within this time, such as 30d")
@@ -68,11 +74,18 @@ func parseDays(s string) (time.Duration, error) {
 	if s == "" {
 		return 0, nil
 	}
-	var days int
-	if n, err := fmt.Sscanf(s, "%dd", &days); n == 1 && err == nil && s == fmt.Sprintf("%dd", days) {
-		return time.Duration(days) * 24 * time.Hour, nil
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 16)
+		if err != nil {
+			return 0, fmt.Errorf("%q is not a number of days such as 30d", s)
+		}
+		return time.Duration(n) * 24 * time.Hour, nil
 	}
-	return time.ParseDuration(s)
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 {
+		return 0, fmt.Errorf("%q is not a duration such as 30d or 12h", s)
+	}
+	return d, nil
 }
 
 func (a *app) check(ctx context.Context, o checkOptions) error {
@@ -92,146 +105,34 @@ func (a *app) checkModule() []checkResult {
 	if err != nil {
 		return []checkResult{{"fips", "fips-mode", ca.LevelFail, err.Error(), "build with make build, and see docs/fips.md"}}
 	}
-	results := []checkResult{{"fips", "fips-mode", ca.LevelOK, "this binary runs in " + string(module.Backend()), ""}}
-	for _, w := range module.Warnings(a.now()) {
-		results = append(results, checkResult{"fips", "fips-module-status", ca.LevelWarn, w.Detail, ""})
+	return moduleChecks(module.Backend(), module.Warnings(a.now()))
+}
+
+// moduleChecks judges a module that started. It is pure.
+func moduleChecks(backend fips.Backend, warnings []fips.Warning) []checkResult {
+	results := []checkResult{{"fips", "fips-mode", ca.LevelOK, "this binary runs in " + string(backend), ""}}
+	for _, w := range warnings {
+		results = append(results, checkResult{"fips", "fips-module-status", ca.LevelWarn, w.Code + ": " + w.Detail, "look the certificate up; docs/fips.md says how to state what you found"})
+	}
+	if len(warnings) == 0 {
+		results = append(results, checkResult{"fips", "fips-module-status", ca.LevelOK, "the module's certificate is active", ""})
 	}
 	return results
 }
 
-// checkConfig looks at a configuration and the files that it names, opening what
-// the server would open but the store, which may be in use.
-func (a *app) checkConfig(path string) []checkResult {
-	cfg, err := loadConfig(path)
-	if err != nil {
-		return []checkResult{{"config", "config-valid", ca.LevelFail, err.Error(), ""}}
-	}
-	results := []checkResult{{"config", "config-valid", ca.LevelOK, path, ""}}
-	for _, p := range []struct {
-		name   string
-		source passphraseConfig
-	}{{"root.passphrase", cfg.Root.Passphrase}, {"keys.passphrase", cfg.Keys.Passphrase}} {
-		if _, err := a.sealer(p.source); err != nil {
-			results = append(results, checkResult{"config", "passphrases-readable", ca.LevelFail, p.name + ": " + err.Error(), ""})
-			continue
-		}
-		results = append(results, checkResult{"config", "passphrases-readable", ca.LevelOK, p.name, ""})
-	}
-	policy, err := fips.PolicyByName(cfg.FIPS.Profile)
-	if err == nil {
-		_, err = a.openRoot(cfg, policy)
-	}
-	if err != nil {
-		return append(results, checkResult{"config", "root-files", ca.LevelFail, err.Error(), "run ca init, or restore the directory"})
-	}
-	return append(results, checkResult{"config", "root-files", ca.LevelOK, cfg.Root.Dir, ""})
-}
-
-// checkServer asks the running server.
-func (a *app) checkServer(ctx context.Context, o checkOptions) []checkResult {
-	var results []checkResult
-	err := a.withAdmin(ctx, o.socket, func(ctx context.Context, c kedgev1.AdminClient) error {
-		ctx, cancel := context.WithTimeout(ctx, callTimeout)
-		defer cancel()
-		s, err := c.Status(ctx, &kedgev1.StatusRequest{})
-		if err != nil {
-			return err
-		}
-		results = append(results, checkResult{"server", "server-running", ca.LevelOK, "version " + s.GetVersion() + ", trust domain " + s.GetTrustDomain(), ""})
-		results = append(results, statusChecks(s, a.now(), o.failWithin)...)
-		return nil
-	})
-	if err != nil {
-		results = append(results, checkResult{"server", "server-running", ca.LevelFail, describe(err).Error, "start it: ca serve --config /etc/kedge/ca.yaml"})
-	}
-	return results
-}
-
-// statusChecks judges what a server says of itself. It is pure.
-func statusChecks(s *kedgev1.StatusResponse, now time.Time, failWithin time.Duration) []checkResult {
-	var results []checkResult
-	add := func(category, id string, level ca.Level, detail, hint string) {
-		results = append(results, checkResult{category, id, level, detail, hint})
-	}
-	if s.GetReady() {
-		add("server", "ready", ca.LevelOK, "certificates can be issued", "")
-	} else {
-		add("server", "ready", ca.LevelFail, s.GetNotReadyReason()+": "+s.GetNotReadyDetail(), "ca repair mends what has expired")
-	}
-	if skew := now.Sub(s.GetNow().AsTime()).Abs(); skew > 5*time.Second {
-		add("server", "clock-skew", ca.LevelFail, "the server's clock differs by "+skew.String(), "synchronise the clocks")
-	}
-	if s.GetFipsVerdict() == "approved-mode" {
-		add("fips", "server-fips-mode", ca.LevelOK, s.GetFipsModule(), "")
-	} else {
-		add("fips", "server-fips-mode", ca.LevelFail, s.GetFipsVerdict()+", "+s.GetFipsModule(), "ca fips --server has the report")
-	}
-	results = append(results, anchorChecks(s.GetBundle(), now, failWithin)...)
-	if i := s.GetIntermediate(); i == nil {
-		add("authority", "intermediate-life", ca.LevelFail, "there is no intermediate", "ca repair, and the server's log")
-	} else {
-		results = append(results, lifeCheck("intermediate-life", "intermediate", i.GetNotAfter().AsTime(), now, ca.IntermediateLifetime/5))
-	}
-	if e := s.GetUpkeepError(); e != "" {
-		add("authority", "intermediate-renewal", ca.LevelWarn, "the last renewal failed: "+e, "issuing goes on while the intermediate lives")
-	}
-	if t := s.GetServerCertificateNotAfter(); t == nil {
-		add("authority", "server-certificate-life", ca.LevelFail, "the server has no certificate: no proxy can connect", "ca repair")
-	} else {
-		results = append(results, lifeCheck("server-certificate-life", "the server's certificate", t.AsTime(), now, 2*time.Hour))
-	}
-	for _, k := range s.GetKeySources() {
-		switch {
-		case k.GetKeys() == 0:
-			add("tokens", "token-keys", ca.LevelFail, k.GetName()+": no key verifies its tokens: "+k.GetLastError(), "check the JWKS file or URL")
-		case k.GetLastError() != "":
-			add("tokens", "token-keys", ca.LevelWarn, k.GetName()+": keys are kept from an earlier reading: "+k.GetLastError(), "check the JWKS file or URL")
-		default:
-			add("tokens", "token-keys", ca.LevelOK, fmt.Sprintf("%s: %d keys", k.GetName(), k.GetKeys()), "")
-		}
-	}
-	return results
-}
-
-// warnAnchor is how long before its end an anchor is a warning: a rotation with
-// pod restarts in every cluster takes weeks.
-const warnAnchor = 60 * 24 * time.Hour
-
-func anchorChecks(b *kedgev1.Bundle, now time.Time, failWithin time.Duration) []checkResult {
-	var results []checkResult
-	standby := false
-	for _, anchor := range b.GetAnchors() {
-		cert, err := x509.ParseCertificate(anchor.GetCertificate())
-		if err != nil {
-			results = append(results, checkResult{"authority", "anchor-life", ca.LevelFail, err.Error(), ""})
-			continue
-		}
-		standby = standby || anchor.GetSlot() == kedgev1.Slot_SLOT_STANDBY
-		r := lifeCheck("anchor-life", fmt.Sprintf("anchor %.16s (%s)", ca.AnchorIDOf(cert), cert.Subject.CommonName), cert.NotAfter, now, warnAnchor)
-		if failWithin > 0 && cert.NotAfter.Sub(now) < failWithin {
-			r.Level = ca.LevelFail
-		}
-		results = append(results, r)
-	}
-	if !standby {
-		results = append(results, checkResult{"authority", "standby-present", ca.LevelWarn, "no standby anchor is published", "an emergency would have to distribute a new anchor first"})
-	}
-	return results
-}
-
-func lifeCheck(id, what string, end, now time.Time, warn time.Duration) checkResult {
-	r := checkResult{"authority", id, ca.LevelOK, what + " ends " + relative(end, now), ""}
-	switch left := end.Sub(now); {
-	case left <= 0:
-		r.Level, r.Hint = ca.LevelFail, "ca repair"
-	case left < warn:
-		r.Level, r.Hint = ca.LevelWarn, "see "+checksURL+id
-	}
-	return r
+// printedCheck is a check as data.
+type printedCheck struct {
+	Category string   `json:"category"`
+	ID       string   `json:"id"`
+	Level    ca.Level `json:"level"`
+	Detail   string   `json:"detail"`
+	Hint     string   `json:"hint,omitempty"`
+	Help     string   `json:"help"`
 }
 
 func (a *app) printChecks(results []checkResult, strict bool) error {
 	failed, warned := 0, 0
+	var printed []printedCheck
 	for _, r := range results {
 		switch r.Level {
 		case ca.LevelFail:
@@ -239,30 +140,12 @@ func (a *app) printChecks(results []checkResult, strict bool) error {
 		case ca.LevelWarn:
 			warned++
 		}
+		printed = append(printed, printedCheck{r.Category, r.ID, r.Level, r.Detail, r.Hint, checksURL + r.ID})
 	}
 	err := a.print("CheckReport", struct {
-		Success bool          `json:"success"`
-		Checks  []checkResult `json:"checks"`
-	}{failed == 0, results}, func(w *tabwriter.Writer) {
-		category := ""
-		for _, r := range results {
-			if r.Category != category {
-				category = r.Category
-				fmt.Fprintf(w, "%s\n", category)
-			}
-			fmt.Fprintf(w, "  %s %s\t%s\n", a.mark(r.Level), r.ID, r.Detail)
-			if r.Level != ca.LevelOK && r.Hint != "" {
-				fmt.Fprintf(w, "\t→ %s\n", r.Hint)
-			}
-		}
-		worst := ca.LevelOK
-		if failed > 0 {
-			worst = ca.LevelFail
-		} else if warned > 0 {
-			worst = ca.LevelWarn
-		}
-		fmt.Fprintf(w, "\nStatus check results are %s\n", a.mark(worst))
-	})
+		Success bool           `json:"success"`
+		Checks  []printedCheck `json:"checks"`
+	}{failed == 0, printed}, func(w *tabwriter.Writer) { a.tableOfChecks(w, results) })
 	switch {
 	case err != nil:
 		return err
@@ -272,4 +155,24 @@ func (a *app) printChecks(results []checkResult, strict bool) error {
 		return &exitError{code: exitWarn}
 	}
 	return nil
+}
+
+// tableOfChecks prints a line for each check, and what to do about it beneath.
+func (a *app) tableOfChecks(w *tabwriter.Writer, results []checkResult) {
+	category, worst := "", ca.LevelOK
+	for _, r := range results {
+		if r.Category != category {
+			category = r.Category
+			fmt.Fprintf(w, "%s\n", category)
+		}
+		fmt.Fprintf(w, "  %s %s\t%s\n", a.mark(r.Level), r.ID, printable(strings.ReplaceAll(r.Detail, "\n", "; ")))
+		if r.Level == ca.LevelOK {
+			continue
+		}
+		fmt.Fprintf(w, "\t→ %s\n\t  %s\n", r.Hint, checksURL+r.ID)
+		if worst != ca.LevelFail {
+			worst = r.Level
+		}
+	}
+	fmt.Fprintf(w, "\nStatus check results are %s\n", a.mark(worst))
 }

@@ -141,10 +141,10 @@ func (a *app) printInspected(w *tabwriter.Writer, r inspected) {
 	now := a.now()
 	line := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(w, "  %s\t%s\n", name, value)
+			fmt.Fprintf(w, "  %s\t%s\n", name, printable(value))
 		}
 	}
-	fmt.Fprintf(w, "%s\t%s\n", r.Kind, firstOf(r.Identity, r.Subject, strings.Join(r.Hosts, ", "), "no name"))
+	fmt.Fprintf(w, "%s\t%s\n", r.Kind, printable(firstOf(r.Identity, r.Subject, strings.Join(r.Hosts, ", "), "no name")))
 	line("issuer", r.Issuer)
 	line("serial", r.Serial)
 	line("key", r.Key+", signed "+r.Signature)

@@ -108,7 +108,7 @@ func (a *app) printFindings(findings []ca.Finding, strict bool) error {
 		Findings []ca.Finding `json:"findings"`
 	}{failed == 0, findings}, func(w *tabwriter.Writer) {
 		for _, f := range findings {
-			fmt.Fprintf(w, "%s %s\t%s\t%s\n", a.mark(f.Level), f.ID, f.Subject, f.Detail)
+			fmt.Fprintf(w, "%s %s\t%s\t%s\n", a.mark(f.Level), f.ID, printable(f.Subject), printable(f.Detail))
 			if f.Next != "" {
 				fmt.Fprintf(w, "\t\t→ %s\n", f.Next)
 			}

@@ -19,6 +19,7 @@ type versionInfo struct {
 	Go       string `json:"go"`
 	Platform string `json:"platform"`
 	Backend  string `json:"backend"`
+	Module   string `json:"module"` // the validated module, or why it does not work
 	Revision string `json:"revision,omitempty"`
 	Modified bool   `json:"modified"`
 }
@@ -31,7 +32,7 @@ func newVersionCommand(a *app) *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			v := versionInfo{
 				Version: version + fips.VersionSuffix(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
-				Backend: string(fips.ActiveBackend()),
+				Backend: string(fips.ActiveBackend()), Module: a.moduleInUse(),
 			}
 			if build, ok := debug.ReadBuildInfo(); ok {
 				for _, s := range build.Settings {
@@ -44,8 +45,26 @@ func newVersionCommand(a *app) *cobra.Command {
 				}
 			}
 			return a.print("Version", v, func(w *tabwriter.Writer) {
-				fmt.Fprintf(w, "ca %s\t%s\t%s\t%s\t%s\n", v.Version, v.Backend, v.Go, v.Platform, v.Revision)
+				revision := firstOf(v.Revision, "unknown")
+				if v.Modified {
+					revision += ", modified"
+				}
+				fmt.Fprintf(w, "ca\t%s\nmodule\t%s\nbackend\t%s\ngo\t%s\nplatform\t%s\nrevision\t%s\n",
+					v.Version, v.Module, v.Backend, v.Go, v.Platform, revision)
 			})
 		},
 	}
+}
+
+// moduleInUse names the module; a binary without one still tells its version.
+func (a *app) moduleInUse() string {
+	module, err := a.startModule(defaultConfig())
+	if err != nil {
+		return "none: " + err.Error()
+	}
+	m := module.Report(fips.ReportInput{Now: a.now()}).Module
+	if m == nil {
+		return "none"
+	}
+	return fmt.Sprintf("%s %s, CMVP #%s", m.Name, m.Version, m.CMVP)
 }

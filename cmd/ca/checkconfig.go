@@ -1,0 +1,120 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/kedge-ca/kedge/ca"
+	"github.com/kedge-ca/kedge/ca/keystore/secretfile"
+	"github.com/kedge-ca/kedge/fips"
+)
+
+// checkConfig looks at a configuration and the files that it names, opening what
+// the server would open but the store, which may be in use.
+func (a *app) checkConfig(path string) []checkResult {
+	const category = "config"
+	cfg, err := loadConfig(path)
+	if err != nil {
+		return []checkResult{{category, "config-valid", ca.LevelFail, err.Error(), "docs/configuration.md describes every key"}}
+	}
+	results := []checkResult{{category, "config-valid", ca.LevelOK, path, ""}}
+	for _, p := range []struct {
+		name   string
+		source passphraseConfig
+	}{{"root.passphrase", cfg.Root.Passphrase}, {"keys.passphrase", cfg.Keys.Passphrase}} {
+		r := checkResult{category, "passphrases-readable", ca.LevelOK, p.name, ""}
+		if _, err := a.sealer(p.source); err != nil {
+			r = checkResult{category, r.ID, ca.LevelFail, p.name + ": " + err.Error(), "check as the server's user: others may not read it"}
+		}
+		results = append(results, r)
+	}
+	policy, err := fips.PolicyByName(cfg.FIPS.Profile)
+	if err == nil {
+		_, err = a.openRoot(cfg, policy)
+	}
+	root := checkResult{category, "root-files", ca.LevelOK, cfg.Root.Dir, ""}
+	if err != nil {
+		root = checkResult{category, root.ID, ca.LevelFail, err.Error(), "run ca init, or restore the directory"}
+	}
+	return append(results, root, checkKeyFiles(cfg), checkStore(cfg))
+}
+
+// checkKeyFiles holds the directories of keys and records, and the keys in them,
+// to owner and mode.
+func checkKeyFiles(cfg config) checkResult {
+	r := checkResult{"config", "key-files-mode", ca.LevelOK, "closed to others", ""}
+	var errs []error
+	keys := 0
+	for _, dir := range []string{cfg.DataDir, filepath.Join(cfg.DataDir, "db"), filepath.Join(cfg.DataDir, "keys"), cfg.Root.Dir} {
+		if err := secretfile.CheckDir(dir); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		// Glob fails for a malformed pattern only.
+		found, err := filepath.Glob(filepath.Join(dir, "*.key"))
+		errs = append(errs, err)
+		for _, file := range found {
+			keys++
+			errs = append(errs, secretfile.Check(file))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		r.Level, r.Detail, r.Hint = ca.LevelFail, err.Error(), "check as the server's user; ca serve refuses to start like this"
+		return r
+	}
+	r.Detail = count(keys, "key") + ", and their directories, are closed to others"
+	return r
+}
+
+// The magic numbers of statfs(2) for file systems that forget, or whose promise
+// to have stored something depends on another machine.
+var (
+	forgetful = map[uint64]string{0x01021994: "tmpfs", 0x858458f6: "ramfs"}
+	remote    = map[uint64]string{0x6969: "NFS", 0x517b: "SMB", 0xff534d42: "CIFS", 0xfe534d42: "SMB", 0x01021997: "9p", 0x65735546: "FUSE", 0x794c7630: "overlay"}
+)
+
+// What must be free where the records are written.
+const (
+	leastSpace  = 16 << 20
+	enoughSpace = 256 << 20
+)
+
+// checkStore looks at the file system that the records are on.
+func checkStore(cfg config) checkResult {
+	dir := filepath.Join(cfg.DataDir, "db")
+	for {
+		_, err := os.Stat(dir)
+		if !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
+			break
+		}
+		dir = filepath.Dir(dir)
+	}
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
+		return checkResult{"config", "store-durable", ca.LevelFail, fmt.Sprintf("%s: %v", dir, err), "make it readable to the server's user"}
+	}
+	return judgeStore(dir, uint64(s.Type), s.Bavail*uint64(s.Bsize))
+}
+
+// judgeStore is pure; free is in bytes.
+func judgeStore(dir string, kind, free uint64) checkResult {
+	r := checkResult{Category: "config", ID: "store-durable"}
+	space := fmt.Sprintf("%d MiB are free", free>>20)
+	switch {
+	case forgetful[kind] != "":
+		r.Level, r.Detail, r.Hint = ca.LevelFail, dir+" is on "+forgetful[kind]+": records and keys end with the machine", "put dataDir on a disk"
+	case free < leastSpace:
+		r.Level, r.Detail, r.Hint = ca.LevelFail, dir+": "+space, "free space: without a record nothing is issued"
+	case remote[kind] != "":
+		r.Level, r.Detail, r.Hint = ca.LevelWarn, dir+" is on "+remote[kind]+", which may lose what it said it stored, and locks badly", "put dataDir on a local disk"
+	case free < enoughSpace:
+		r.Level, r.Detail, r.Hint = ca.LevelWarn, dir+": "+space, "free space: without a record nothing is issued"
+	default:
+		r.Level, r.Detail = ca.LevelOK, dir+": a local file system, "+space
+	}
+	return r
+}
