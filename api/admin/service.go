@@ -133,11 +133,14 @@ func (s *service) FIPSReport(ctx context.Context, r *kedgev1.FIPSReportRequest) 
 }
 
 func (s *service) SelfTest(ctx context.Context, _ *kedgev1.SelfTestRequest) (*kedgev1.SelfTestResponse, error) {
+	if err := s.record(ctx, "fips.selftest", nil); err != nil {
+		return nil, err
+	}
 	out := &kedgev1.SelfTestResponse{}
 	for _, r := range s.c.Operations.SelfTest(ctx) {
 		out.Results = append(out.Results, &kedgev1.SelfTestResult{Name: r.Name, Ok: r.OK, Detail: r.Detail})
 	}
-	return out, s.record(ctx, "fips.selftest", nil)
+	return out, nil
 }
 
 func (s *service) RenewIntermediate(ctx context.Context, _ *kedgev1.RenewIntermediateRequest) (*kedgev1.RenewIntermediateResponse, error) {
