@@ -47,8 +47,12 @@ func (td TrustDomain) IsZero() bool { return td.name == "" }
 func (td TrustDomain) URI() string { return scheme + td.name }
 
 // ServiceAccount is the identity of a Kubernetes service account,
-// spiffe://<td>/ns/<namespace>/sa/<name>, the form that every mesh shares.
+// spiffe://<td>/ns/<namespace>/sa/<name>, the form that every mesh shares. A slash
+// in either name would make it another service account's path.
 func (td TrustDomain) ServiceAccount(namespace, name string) (Identity, error) {
+	if strings.ContainsRune(namespace, '/') || strings.ContainsRune(name, '/') {
+		return Identity{}, fmt.Errorf("service account %q in namespace %q: a name has a slash", name, namespace)
+	}
 	return ParseIdentity(scheme + td.name + "/ns/" + namespace + "/sa/" + name)
 }
 

@@ -68,6 +68,15 @@ func TestZeroValuesMatchNothing(t *testing.T) {
 	require.Error(t, err)
 }
 
+func TestServiceAccountCannotReachAnotherPath(t *testing.T) {
+	td, err := ca.ParseTrustDomain("cluster.local")
+	require.NoError(t, err)
+	for _, names := range [][2]string{{"a/sa/b", "c"}, {"a", "b/sa/c"}, {"", "b"}, {"a", ""}, {"..", "b"}} {
+		_, err := td.ServiceAccount(names[0], names[1])
+		require.Error(t, err, names)
+	}
+}
+
 // FuzzIdentity: what is accepted is its own canonical form and splits back into
 // the same parts; nothing accepted has a second spelling.
 func FuzzIdentity(f *testing.F) {
