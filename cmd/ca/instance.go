@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/kedge-ca/kedge/api/authn"
@@ -24,7 +25,7 @@ type instance struct {
 	root      *local.Root
 	custodian *ca.Custodian
 	authority *ca.Authority
-	authn     *authn.Authenticator
+	current   atomic.Pointer[authn.Authenticator] // a reload replaces it
 	serving   *servingCertificate
 	upkeep    *upkeep
 }
@@ -60,9 +61,11 @@ func (i *instance) open(a *app, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	if i.authn, err = authn.New(authnConfig); err != nil {
+	authenticator, err := authn.New(authnConfig)
+	if err != nil {
 		return fmt.Errorf("authentication: %w", err)
 	}
+	i.current.Store(authenticator)
 	server, err := i.config.serverIdentity()
 	if err != nil {
 		return err
@@ -130,8 +133,8 @@ func (i *instance) remember(ctx context.Context, now time.Time) error {
 }
 
 func (i *instance) close() error {
-	if i.authn != nil {
-		i.authn.Close()
+	if current := i.current.Load(); current != nil {
+		current.Close()
 	}
 	if i.store != nil {
 		return i.store.Close()

@@ -141,10 +141,12 @@ func (s *server) RenewIntermediate(ctx context.Context) (*ca.Intermediate, error
 	return s.authority.Intermediate(), s.serving.renew(ctx)
 }
 
-// Reload implements admin.Operations: it puts policy, profiles, authentication
-// and log level of the file in force, all of them or none. What needs a restart
-// must not have changed.
+// Reload implements admin.Operations: it puts policy, profiles, authentication,
+// server names and log level of the file in force, all of them or none. What needs
+// a restart must not have changed.
 func (s *server) Reload(ctx context.Context) error {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
 	if s.options.configPath == "" {
 		return ca.Refuse(ca.ReasonRequest, "this server has no configuration file")
 	}
@@ -169,13 +171,17 @@ func (s *server) Reload(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("authentication: %w", err)
 	}
+	if err := s.store.Append(ctx, ca.Event{At: s.app.now().UTC(), Actor: "system", Action: "config.reload"}); err != nil {
+		fresh.Close()
+		return &ca.Error{Reason: ca.ReasonRecordFailed, Err: err}
+	}
 	s.authority.SetPolicy(policy)
 	s.current.Store(fresh)
-	s.authn = fresh
 	old.Close()
 	s.app.level.Set(levels[next.Log.Level])
+	s.serving.outdate() // server names are part of its profile; upkeep renews it
 	s.log.Info("configuration reloaded", "file", s.options.configPath)
-	return s.store.Append(ctx, ca.Event{At: s.app.now().UTC(), Actor: "system", Action: "config.reload"})
+	return nil
 }
 
 // checkReload names what a reload cannot change.

@@ -130,6 +130,7 @@ func (s *server) run(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("recording the start: %w", err), s.closeListeners())
 	}
 	work, stop := context.WithCancel(ctx)
+	defer s.background.Wait() // before the store closes
 	defer stop()
 	failed := s.start(work)
 	if s.options.ready != nil {

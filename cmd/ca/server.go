@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,7 +18,6 @@ import (
 
 	"github.com/kedge-ca/kedge/api"
 	"github.com/kedge-ca/kedge/api/admin"
-	"github.com/kedge-ca/kedge/api/authn"
 	"github.com/kedge-ca/kedge/api/istio"
 	"github.com/kedge-ca/kedge/api/kedgeapi"
 	"github.com/kedge-ca/kedge/fips"
@@ -33,12 +31,13 @@ type server struct {
 	options serveOptions
 	started time.Time
 
-	current   atomic.Pointer[authn.Authenticator] // a reload replaces it
-	repairing sync.Mutex                          // one repair at a time
-	gate      *api.Gate
-	front     *api.Server
-	admin     *grpc.Server
-	ops       *http.Server
+	background sync.WaitGroup // what start began, but the listeners
+	repairing  sync.Mutex     // one repair at a time
+	reloading  sync.Mutex     // one reload at a time
+	gate       *api.Gate
+	front      *api.Server
+	admin      *grpc.Server
+	ops        *http.Server
 
 	tls, adminSocket, opsListener net.Listener
 }
@@ -46,7 +45,6 @@ type server struct {
 // listen makes every listener, so that an address that is taken is found before
 // anything is served.
 func (s *server) listen() error {
-	s.current.Store(s.authn)
 	registry := prometheus.NewRegistry()
 	metrics, err := s.register(registry)
 	if err != nil {
@@ -146,7 +144,7 @@ func (s *server) makeAdmin() error {
 	if err != nil {
 		return err
 	}
-	s.admin = grpc.NewServer(grpc.Creds(admin.Credentials()),
+	s.admin = grpc.NewServer(grpc.Creds(admin.Credentials()), grpc.WaitForHandlers(true),
 		grpc.UnaryInterceptor(admin.UnaryInterceptor(s.log)), grpc.StreamInterceptor(admin.StreamInterceptor(s.log)))
 	return admin.Register(s.admin, admin.Config{
 		Records: s.store, Tokens: s.store, Events: s.store, Operations: s, Domain: domain, Now: s.app.now, Poll: 500 * time.Millisecond,
@@ -179,11 +177,9 @@ func (s *server) start(ctx context.Context) <-chan error {
 		}
 		failed <- s.ops.Serve(s.opsListener)
 	}()
-	go s.upkeep.run(ctx)
-	go s.reloadOnHangup(ctx)
-	go s.selfTestDaily(ctx)
-	go s.followHealth(ctx)
-	go tuneMemory(ctx)
+	for _, work := range []func(context.Context){s.upkeep.run, s.reloadOnHangup, s.selfTestDaily, s.followHealth, tuneMemory} {
+		s.background.Go(func() { work(ctx) })
+	}
 	return failed
 }
 

@@ -61,6 +61,15 @@ func (s *servingCertificate) due() bool {
 		current.issuer != issuer.KeyID() || current.bundleSeq != bundle.Sequence()
 }
 
+// outdate makes a new certificate due, because its profile has changed.
+func (s *servingCertificate) outdate() {
+	if current := s.current.Load(); current != nil {
+		old := *current
+		old.renewAt = time.Time{}
+		s.current.CompareAndSwap(current, &old) // a newer one is of the new profile
+	}
+}
+
 // renew makes a new key and has the authority issue for it. The old certificate
 // stays in use when that fails.
 func (s *servingCertificate) renew(ctx context.Context) error {
