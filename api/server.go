@@ -66,7 +66,7 @@ func NewServer(c ServerConfig) (*Server, error) {
 		grpc.Creds(creds),
 		grpc.ConnectionTimeout(handshakeLimit),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxHeaderListSize(maxHeaderList), grpc.MaxConcurrentStreams(maxStreams),
-		grpc.ReadBufferSize(readBuffer), grpc.WriteBufferSize(writeBuffer), grpc.SharedWriteBuffer(true),
+		grpc.ReadBufferSize(readBuffer), grpc.WriteBufferSize(writeBuffer),
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.InitialWindowSize(windowSize), grpc.InitialConnWindowSize(windowSize),
 		// Proxies ping every 30 s while a call is open, some faster; grpc-go's
