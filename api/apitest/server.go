@@ -147,6 +147,13 @@ func (s *Server) Connect(ctx context.Context) (net.Conn, error) {
 	return d.DialContext(ctx, "tcp", s.Address)
 }
 
+// ServerTLS is a configuration like that of the TLS port, for another server
+// that clients take for this one.
+func (s *Server) ServerTLS(t testing.TB) *tls.Config {
+	t.Helper()
+	return s.serverTLS(t, nil)
+}
+
 // serverTLS is the configuration of the TLS port, as cmd/ca makes it.
 func (s *Server) serverTLS(t testing.TB, handshake func()) *tls.Config {
 	t.Helper()
