@@ -189,7 +189,11 @@ func (a *app) makeAuthority(ctx context.Context, o *initOptions, policy fips.Pol
 }
 
 func (a *app) firstSupply(ctx context.Context, cfg config, policy fips.Policy, store *sqlite.Store, anchors []ca.Anchor) (ca.Supply, error) {
-	custodian, _, err := a.openCustodian(cfg, policy, store)
+	root, err := a.openRoot(cfg, policy)
+	if err != nil {
+		return ca.Supply{}, err
+	}
+	custodian, err := a.openCustodian(cfg, policy, store, root)
 	if err != nil {
 		return ca.Supply{}, err
 	}

@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -22,7 +25,6 @@ type instance struct {
 	config    config
 	module    *fips.Module
 	store     *sqlite.Store
-	root      *local.Root
 	custodian *ca.Custodian
 	authority *ca.Authority
 	current   atomic.Pointer[authn.Authenticator] // a reload replaces it
@@ -45,10 +47,18 @@ func (i *instance) open(a *app, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	if i.store, err = sqlite.Open(sqlite.Config{Dir: filepath.Join(i.config.DataDir, "db")}); err != nil {
+	db := filepath.Join(i.config.DataDir, "db")
+	if _, err := os.Lstat(db); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no authority in %s: make one with ca init, or restore %s from a backup", i.config.DataDir, db)
+	}
+	root, err := a.findRoot(i.config, i.module.Policy(), log)
+	if err != nil {
 		return err
 	}
-	if i.custodian, i.root, err = a.openCustodian(i.config, i.module.Policy(), i.store); err != nil {
+	if i.store, err = sqlite.Open(sqlite.Config{Dir: db}); err != nil {
+		return err
+	}
+	if i.custodian, err = a.openCustodian(i.config, i.module.Policy(), i.store, root); err != nil {
 		return err
 	}
 	i.authority, err = ca.NewAuthority(ca.AuthorityConfig{
@@ -75,29 +85,58 @@ func (i *instance) open(a *app, log *slog.Logger) error {
 	return nil
 }
 
-// openCustodian opens keys and root, and the custodian over them.
-func (a *app) openCustodian(cfg config, policy fips.Policy, store *sqlite.Store) (*ca.Custodian, *local.Root, error) {
+// openCustodian opens the keys, and the custodian over them.
+func (a *app) openCustodian(cfg config, policy fips.Policy, store *sqlite.Store, root ca.Root) (*ca.Custodian, error) {
 	domain, err := cfg.domain()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	keySealer, err := a.sealer(cfg.Keys.Passphrase)
 	if err != nil {
-		return nil, nil, fmt.Errorf("keys.passphrase: %w", err)
+		return nil, fmt.Errorf("keys.passphrase: %w", err)
 	}
 	keys, err := file.New(file.Config{Dir: filepath.Join(cfg.DataDir, "keys"), Sealer: keySealer, KeyType: fips.KeyType(cfg.Keys.Type)})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	root, err := a.openRoot(cfg, policy)
-	if err != nil {
-		return nil, nil, err
-	}
-	custodian, err := ca.NewCustodian(ca.CustodianConfig{
+	return ca.NewCustodian(ca.CustodianConfig{
 		TrustDomain: domain, Root: root, Keys: keys, State: store, Events: store,
 		Policy: policy, Lifetime: time.Duration(cfg.Intermediate.Lifetime),
 	})
-	return custodian, root, err
+}
+
+// findRoot is the root of a server that starts. One that is not there stops no
+// start: issuing goes on while the intermediate lives, and the root may come back.
+// One that is there and suspicious does.
+func (a *app) findRoot(cfg config, policy fips.Policy, log *slog.Logger) (ca.Root, error) {
+	root, err := a.openRoot(cfg, policy)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		log.Error("the root is not there; issuing goes on while the intermediate lives", "error", err)
+		return absentRoot{func() (*local.Root, error) { return a.openRoot(cfg, policy) }}, nil
+	case err != nil:
+		return nil, err
+	}
+	return root, nil
+}
+
+// absentRoot looks for the root at each call.
+type absentRoot struct{ open func() (*local.Root, error) }
+
+func (r absentRoot) Anchor(ctx context.Context) (*x509.Certificate, error) {
+	root, err := r.open()
+	if err != nil {
+		return nil, err
+	}
+	return root.Anchor(ctx)
+}
+
+func (r absentRoot) SignIntermediate(ctx context.Context, csr []byte, p ca.IntermediateRequest) ([]*x509.Certificate, error) {
+	root, err := r.open()
+	if err != nil {
+		return nil, err
+	}
+	return root.SignIntermediate(ctx, csr, p)
 }
 
 func (a *app) openRoot(cfg config, policy fips.Policy) (*local.Root, error) {
