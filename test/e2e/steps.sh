@@ -30,12 +30,12 @@ refused() {
 
 # expect demands that a file holds a line that matches an extended regular expression.
 expect() {
-	grep -Eq -- "$2" "$1" || { sed 's/^/  /' "$1" | head -60; fail "$1 has nothing like: $2"; }
+	grep -aEq -- "$2" "$1" || { sed 's/^/  /' "$1" | head -60; fail "$1 has nothing like: $2"; }
 }
 
 # absent demands that it holds none.
 absent() {
-	! grep -Eq -- "$2" "$1" || { grep -En -- "$2" "$1" | head -5; fail "$1 holds: $2"; }
+	! grep -aEq -- "$2" "$1" || { grep -aEn -- "$2" "$1" | head -5; fail "$1 holds: $2"; }
 }
 
 # free_port prints a port below the ephemeral range that nobody listens on.
@@ -157,4 +157,51 @@ probe() { tool probe . ./test/e2e/probe; }
 make_stranger() {
 	[[ -e "$E2E_DIR/stranger.pem" ]] || openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
 		-keyout "$E2E_DIR/stranger.key" -subj /CN=stranger -days 1 -out "$E2E_DIR/stranger.pem" 2>/dev/null
+}
+
+# make_authority makes an authority under E2E_DIR/data with an issuer of tokens of
+# its own, and a configuration for ca serve on LISTEN with metrics on OPS_PORT:
+# make_authority [YAML…] adds lines to the configuration.
+make_authority() {
+	"$(probe)" tokens --dir "$E2E_DIR/tokens"
+	"${INIT_BIN:-$KEDGE_BIN}" init --trust-domain cluster.local --data-dir "$E2E_DIR/data" --generate-passphrases "$E2E_DIR/secrets"
+	write_config "$@"
+	cat "$E2E_DIR"/data/root/root.pem "$E2E_DIR"/data/standby/root.pem >"$E2E_DIR/bundle.pem"
+}
+
+# write_config writes E2E_DIR/ca.yaml for what make_authority made.
+write_config() {
+	cat >"$E2E_DIR/ca.yaml" <<-YAML
+		trustDomain: cluster.local
+		dataDir: $E2E_DIR/data
+		listen: $LISTEN
+		adminSocket: $E2E_DIR/admin.sock
+		serverNames: [localhost, 127.0.0.1]
+		keys: {passphrase: {file: $E2E_DIR/secrets/keys-passphrase}}
+		root: {type: local, passphrase: {file: $E2E_DIR/secrets/root-passphrase}}
+		authn:
+		  joinTokens: true
+		  kubernetes:
+		    - cluster: Kubernetes
+		      default: true
+		      issuer: https://dev.kedge.invalid
+		      audiences: [istio-ca]
+		      jwks: {file: $E2E_DIR/tokens/jwks.json}
+	YAML
+	if (($# == 0)); then set -- "ops: {listen: 127.0.0.1:$OPS_PORT}"; fi
+	printf '%s\n' "$@" >>"$E2E_DIR/ca.yaml"
+}
+
+# serve starts ca serve with that configuration and waits until it serves.
+serve() {
+	start_server serve "$KEDGE_BIN" serve --config "$E2E_DIR/ca.yaml"
+	wait_ready serve "$LISTEN"
+}
+
+# istio_test runs the tests of test/tools/istio whose names begin so, and demands
+# that there are some.
+istio_test() {
+	(cd "$E2E_DIR" && TMPDIR=$E2E_DIR "$E2E_CACHE/istio.test" -test.v -test.timeout 10m -test.run "^$1") >"$E2E_DIR/$1.out" 2>&1 ||
+		{ grep -v 'citadelclient\|cache' "$E2E_DIR/$1.out"; fail "$1"; }
+	expect "$E2E_DIR/$1.out" '^--- PASS'
 }

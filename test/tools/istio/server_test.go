@@ -22,6 +22,8 @@ type server struct {
 	token   string // file of a token for the identity of agentIdentity
 	cmd     *exec.Cmd
 	output  *output
+	exited  chan struct{} // closed when the process has ended, with err
+	err     error
 }
 
 // startLimit is far above the second or so that a start takes on a busy machine.
@@ -40,7 +42,7 @@ func binary(t *testing.T) string {
 // startDev starts ca dev, which has an issuer of tokens of its own.
 func startDev(t *testing.T) *server {
 	t.Helper()
-	dir, address := filepath.Join(t.TempDir(), "dev"), freeAddress(t)
+	dir, address := filepath.Join(shortDir(t), "dev"), freeAddress(t)
 	s := &server{address: address, bundle: filepath.Join(dir, "bundle.pem"), token: filepath.Join(dir, "token")}
 	s.start(t, "dev", "--dir", dir, "--listen", address)
 	return s
@@ -56,7 +58,7 @@ type authorityConfig struct {
 // startAuthority makes a new authority with roots of its own and serves it.
 func startAuthority(t *testing.T, c authorityConfig) *server {
 	t.Helper()
-	dir := t.TempDir()
+	dir := shortDir(t)
 	s := &server{address: c.address, bundle: filepath.Join(dir, "bundle.pem"), token: filepath.Join(dir, "token")}
 	data, secrets := filepath.Join(dir, "data"), filepath.Join(dir, "secrets")
 	out, err := exec.Command(binary(t), "init", "--trust-domain", trustDomain, "--data-dir", data,
@@ -104,9 +106,16 @@ func (s *server) start(t *testing.T, args ...string) {
 	s.cmd, s.output = exec.Command(binary(t), args...), &output{ready: make(chan struct{})}
 	s.cmd.Stdout, s.cmd.Stderr = s.output, s.output
 	require.NoError(t, s.cmd.Start())
+	s.exited = make(chan struct{})
+	go func() {
+		s.err = s.cmd.Wait()
+		close(s.exited)
+	}()
 	t.Cleanup(func() { s.stop(t) })
 	select {
 	case <-s.output.ready:
+	case <-s.exited:
+		require.Fail(t, "the server ended before it served", "%s", s.output)
 	case <-time.After(startLimit):
 		require.Fail(t, "the server does not say that it serves", "%s", s.output)
 	}
@@ -139,14 +148,23 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// stop ends the process as an orchestrator would. It may be called twice.
+// stop ends the process as an orchestrator would, and demands a clean end. It may
+// be called twice.
 func (s *server) stop(t *testing.T) {
 	t.Helper()
-	if s.cmd.ProcessState != nil {
-		return
-	}
-	require.NoError(t, s.cmd.Process.Signal(syscall.SIGTERM))
-	require.NoError(t, s.cmd.Wait(), "%s", s.output)
+	_ = s.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	<-s.exited
+	require.NoError(t, s.err, "%s", s.output)
+}
+
+// shortDir is a temporary directory for servers: a socket's path has at most 107
+// bytes, and t.TempDir names its directory after the test.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "kedge")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	return dir
 }
 
 // freeAddress is a loopback address that nobody listens on just now.
