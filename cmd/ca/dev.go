@@ -14,6 +14,7 @@ import (
 
 	"github.com/kedge-ca/kedge/api/authn/devissuer"
 	"github.com/kedge-ca/kedge/ca"
+	"github.com/kedge-ca/kedge/fips"
 )
 
 // What ca dev is: fixed, because scripts and documents rely on it.
@@ -116,23 +117,23 @@ func (a *app) makeDev(ctx context.Context, dir, listen string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	if err := o.complete(); err != nil {
-		return fmt.Errorf("%w\n%s holds half of an earlier try: remove it and start again", err, dir)
+	if err := a.makeDevAuthority(ctx, o); err != nil {
+		return fmt.Errorf("%w\n%s holds half of a try to set it up: remove it and start again", err, dir)
 	}
-	if err := o.generatePassphrases(); err != nil {
+	return o.writeConfig() // last: it marks that everything is there
+}
+
+// makeDevAuthority makes all but the configuration, which marks that all is there.
+func (a *app) makeDevAuthority(ctx context.Context, o *initOptions) error {
+	if err := o.complete(); err != nil {
 		return err
 	}
-	if problems := o.config.problems(); len(problems) > 0 {
-		return fmt.Errorf("%s: %s", problems[0].path, problems[0].text)
-	}
-	module, err := a.startModule(o.config)
+	policy, err := fips.PolicyByName(o.config.FIPS.Profile)
 	if err != nil {
 		return err
 	}
-	if _, err := a.makeAuthority(ctx, o, module.Policy()); err != nil {
-		return err
-	}
-	return o.writeConfig() // last: it marks that everything is there
+	_, err = a.makeAuthority(ctx, o, policy)
+	return err
 }
 
 // devPaths is the directory as the user gave it and as it is.

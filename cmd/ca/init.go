@@ -25,7 +25,8 @@ type initOptions struct {
 	configPath string
 	standbyDir string
 	standby    passphraseConfig
-	secretsDir string // generate missing passphrases here
+	secretsDir string   // generate missing passphrases here
+	generate   []string // the passphrase files to make
 }
 
 func newInitCommand(a *app) *cobra.Command {
@@ -74,12 +75,6 @@ func (a *app) initialise(ctx context.Context, o *initOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := o.generatePassphrases(); err != nil {
-		return err
-	}
-	if problems := o.config.problems(); len(problems) > 0 {
-		return fmt.Errorf("%s: %s", problems[0].path, problems[0].text)
-	}
 	supply, err := a.makeAuthority(ctx, o, module.Policy())
 	if err != nil {
 		return err
@@ -90,8 +85,8 @@ func (a *app) initialise(ctx context.Context, o *initOptions) error {
 	return a.printInitialised(o, supply)
 }
 
-// complete fills in what follows from other flags and makes paths absolute, as
-// the configuration wants them.
+// complete fills in what follows from other flags, makes paths absolute, as the
+// configuration wants them, and refuses what cannot work. It makes nothing.
 func (o *initOptions) complete() error {
 	for _, path := range []*string{&o.config.DataDir, &o.config.Root.Dir, &o.standbyDir, &o.configPath, &o.secretsDir,
 		&o.config.Root.Passphrase.File, &o.standby.File, &o.config.Keys.Passphrase.File} {
@@ -112,15 +107,21 @@ func (o *initOptions) complete() error {
 		o.configPath = filepath.Join(o.config.DataDir, "ca.yaml")
 	}
 	for _, path := range []string{o.configPath, filepath.Join(o.config.DataDir, "db"), o.config.Root.Dir, o.standbyDir} {
-		if _, err := os.Lstat(path); err == nil {
-			return fmt.Errorf("%s is there already; ca init never overwrites: choose another place, or remove it if it is of no use", path)
+		if err := refuseToOverwrite(path); err != nil {
+			return err
 		}
+	}
+	if err := o.namePassphrases(); err != nil {
+		return err
+	}
+	if problems := o.config.problems(); len(problems) > 0 {
+		return fmt.Errorf("%s: %s", problems[0].path, problems[0].text)
 	}
 	return nil
 }
 
-// generatePassphrases makes the passphrase files that no flag names.
-func (o *initOptions) generatePassphrases() error {
+// namePassphrases chooses the passphrase files that no flag names.
+func (o *initOptions) namePassphrases() error {
 	for _, file := range []struct {
 		name string
 		path *string
@@ -129,33 +130,77 @@ func (o *initOptions) generatePassphrases() error {
 		{"standby-passphrase", &o.standby.File},
 		{"keys-passphrase", &o.config.Keys.Passphrase.File},
 	} {
-		name, path := file.name, file.path
-		if *path != "" {
+		if *file.path != "" {
 			continue
 		}
 		if o.secretsDir == "" {
-			return fmt.Errorf("no %s file: give --%s-file, or --generate-passphrases DIR", name, name)
+			return fmt.Errorf("no %s file: give --%s-file, or --generate-passphrases DIR", file.name, file.name)
 		}
+		*file.path = filepath.Join(o.secretsDir, file.name)
+		if err := refuseToOverwrite(*file.path); err != nil {
+			return err
+		}
+		o.generate = append(o.generate, *file.path)
+	}
+	return nil
+}
+
+func refuseToOverwrite(path string) error {
+	if _, err := os.Lstat(path); err == nil {
+		return fmt.Errorf("%s is there already; ca init never overwrites: choose another place, or remove it if it is of no use", path)
+	}
+	return nil
+}
+
+// makeDirs makes the directories that hold secrets, and those above everything
+// else, so that nothing is half made for want of one. The private ones come first:
+// other files may be inside them.
+func (o *initOptions) makeDirs() error {
+	private := []string{o.config.DataDir}
+	if len(o.generate) > 0 {
+		private = append(private, o.secretsDir)
+	}
+	for _, dir := range private {
+		if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+			return err
+		}
+		if err := secretfile.MakeDir(dir); err != nil {
+			return err
+		}
+	}
+	for _, path := range []string{o.configPath, o.config.Root.Dir, o.standbyDir} {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// generatePassphrases makes the files that namePassphrases chose.
+func (o *initOptions) generatePassphrases() error {
+	for _, path := range o.generate {
 		passphrase, err := newPassphrase()
 		if err != nil {
 			return err
 		}
-		if err := secretfile.MakeDir(o.secretsDir); err != nil {
-			return fmt.Errorf("generating passphrases: %w", err)
-		}
-		*path = filepath.Join(o.secretsDir, name)
-		if err := secretfile.Create(*path, passphrase); err != nil {
+		if err := secretfile.Create(path, passphrase); err != nil {
 			return fmt.Errorf("generating passphrases: %w", err)
 		}
 	}
 	return nil
 }
 
-// makeAuthority makes roots, database and first intermediate, in this order, so
-// that a failure leaves nothing that looks finished.
+// makeAuthority makes passphrases, roots, database and first intermediate, in this
+// order, so that a failure leaves nothing that looks finished.
 func (a *app) makeAuthority(ctx context.Context, o *initOptions, policy fips.Policy) (ca.Supply, error) {
 	domain, err := o.config.domain()
 	if err != nil {
+		return ca.Supply{}, err
+	}
+	if err := o.makeDirs(); err != nil {
+		return ca.Supply{}, err
+	}
+	if err := o.generatePassphrases(); err != nil {
 		return ca.Supply{}, err
 	}
 	rootSealer, err := a.sealer(o.config.Root.Passphrase)
@@ -165,12 +210,6 @@ func (a *app) makeAuthority(ctx context.Context, o *initOptions, policy fips.Pol
 	standbySealer, err := a.sealer(o.standby)
 	if err != nil {
 		return ca.Supply{}, fmt.Errorf("standby: %w", err)
-	}
-	if err := os.MkdirAll(filepath.Dir(o.config.DataDir), 0o755); err != nil {
-		return ca.Supply{}, err
-	}
-	if err := secretfile.MakeDir(o.config.DataDir); err != nil {
-		return ca.Supply{}, err
 	}
 	now := a.now()
 	anchors, err := local.Init(ctx, local.InitConfig{

@@ -42,8 +42,6 @@ func makeSite(t *testing.T, a *app) site {
 	o.config.TrustDomain, o.config.DataDir, o.config.Listen = "example.org", filepath.Join(dir, "data"), listen
 	o.config.ServerNames = []string{"127.0.0.1"}
 	require.NoError(t, o.complete())
-	require.NoError(t, o.generatePassphrases())
-	require.Empty(t, o.config.problems())
 	policy, err := fips.PolicyByName(o.config.FIPS.Profile)
 	require.NoError(t, err)
 	_, err = a.makeAuthority(t.Context(), o, policy)
