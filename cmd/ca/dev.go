@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/kedge-ca/kedge/api/authn/devissuer"
 	"github.com/kedge-ca/kedge/ca"
-	"github.com/kedge-ca/kedge/fips"
 )
 
 // What ca dev is: fixed, because scripts and documents rely on it.
@@ -101,39 +99,6 @@ func defaultConfigOfDev(dir, listen string) config {
 	}}
 	c.Log.Level = "warn"
 	return c
-}
-
-// makeDev makes roots, database and passphrases under dir if they are not there.
-func (a *app) makeDev(ctx context.Context, dir, listen string) error {
-	o := &initOptions{config: defaultConfigOfDev(dir, listen), secretsDir: filepath.Join(dir, "secrets")}
-	switch _, err := os.Stat(filepath.Join(o.config.DataDir, "ca.yaml")); {
-	case err == nil:
-		return nil
-	case !errors.Is(err, fs.ErrNotExist):
-		return err
-	}
-	o.config.Authn.Kubernetes = nil // its keys exist only while a server runs
-	o.config.Root.Passphrase, o.config.Keys.Passphrase = passphraseConfig{}, passphraseConfig{}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	if err := a.makeDevAuthority(ctx, o); err != nil {
-		return fmt.Errorf("%w\n%s holds half of a try to set it up: remove it and start again", err, dir)
-	}
-	return o.writeConfig() // last: it marks that everything is there
-}
-
-// makeDevAuthority makes all but the configuration, which marks that all is there.
-func (a *app) makeDevAuthority(ctx context.Context, o *initOptions) error {
-	if err := o.complete(); err != nil {
-		return err
-	}
-	policy, err := fips.PolicyByName(o.config.FIPS.Profile)
-	if err != nil {
-		return err
-	}
-	_, err = a.makeAuthority(ctx, o, policy)
-	return err
 }
 
 // devPaths is the directory as the user gave it and as it is.
