@@ -13,7 +13,7 @@ type RuleConfig struct {
 	Name       string
 	Identities []string      // exact SPIFFE IDs, or prefixes that end in "/*"; empty matches every workload of the trust domain
 	Methods    []Method      // empty matches every method but MethodLocal
-	Clusters   []string      // configured names of Kubernetes clusters; empty matches all
+	Clusters   []string      // configured names of Kubernetes clusters; empty matches all; a denial takes in renewals by certificate
 	Profile    string        // what is granted
 	MaxTTL     time.Duration // shortens the profile's maximum; 0 does not
 	Deny       bool          // refuse instead of grant
@@ -150,7 +150,10 @@ func (r *rule) matches(caller Caller) bool {
 	if len(r.Methods) == 0 && method == MethodLocal || len(r.Methods) > 0 && !slices.Contains(r.Methods, method) {
 		return false
 	}
-	if len(r.Clusters) > 0 && !slices.Contains(r.Clusters, caller.evidence.Cluster) {
+	// A certificate does not say which cluster it came from. A denial must not be
+	// passed by renewing, so it takes a certificate for one of its clusters.
+	isUnknown := r.Deny && method == MethodCertificate
+	if len(r.Clusters) > 0 && !isUnknown && !slices.Contains(r.Clusters, caller.evidence.Cluster) {
 		return false
 	}
 	return len(r.Identities) == 0 || slices.ContainsFunc(r.Identities, func(pattern string) bool {
