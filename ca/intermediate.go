@@ -47,7 +47,7 @@ func NewIntermediate(c IntermediateConfig) (*Intermediate, error) {
 	if !fips.PublicKeyEqual(cert.PublicKey, c.Signer.Public()) {
 		return nil, fmt.Errorf("the key is not that of the intermediate %q", cert.Subject.CommonName)
 	}
-	if err := checkIntermediate(cert); err != nil {
+	if err := checkIntermediate(cert, c.Bundle.domain); err != nil {
 		return nil, fmt.Errorf("intermediate %q: %w", cert.Subject.CommonName, err)
 	}
 	for _, link := range c.Chain {
@@ -77,7 +77,7 @@ func NewIntermediate(c IntermediateConfig) (*Intermediate, error) {
 }
 
 // checkIntermediate holds docs/certificate-spec.md, section Intermediate.
-func checkIntermediate(c *x509.Certificate) error {
+func checkIntermediate(c *x509.Certificate, domain TrustDomain) error {
 	switch {
 	case !c.BasicConstraintsValid || !c.IsCA:
 		return fmt.Errorf("not a CA certificate")
@@ -90,6 +90,8 @@ func checkIntermediate(c *x509.Certificate) error {
 		return fmt.Errorf("no subject key id")
 	case len(c.ExtKeyUsage) != 0 || len(c.UnknownExtKeyUsage) != 0:
 		return fmt.Errorf("extended key usage would bind every leaf")
+	case len(c.URIs) != 1 || c.URIs[0].String() != domain.URI():
+		return fmt.Errorf("its one URI is not %s, that of the trust domain", domain.URI())
 	}
 	return nil
 }
