@@ -170,11 +170,11 @@ func (d *diagnosis) dates(c *x509.Certificate) {
 	life, left := c.NotAfter.Sub(c.NotBefore), c.NotAfter.Sub(d.o.At)
 	switch {
 	case d.o.At.Before(c.NotBefore):
-		d.fail("not-yet-valid", c, fmt.Sprintf("it begins at %s, %s later", stamp(c.NotBefore), c.NotBefore.Sub(d.o.At).Round(time.Second)), "compare the clocks of issuer and verifier")
+		d.fail("not-yet-valid", c, fmt.Sprintf("it begins at %s, %s later", stamp(c.NotBefore), span(c.NotBefore.Sub(d.o.At))), "compare the clocks of issuer and verifier")
 	case d.o.At.After(c.NotAfter):
-		d.fail("expired", c, fmt.Sprintf("it ended at %s, %s earlier", stamp(c.NotAfter), (-left).Round(time.Second)), expiredNext(c))
+		d.fail("expired", c, fmt.Sprintf("it ended at %s, %s earlier", stamp(c.NotAfter), span(-left)), expiredNext(c))
 	case left < life/soon:
-		d.warn("ends-soon", c, fmt.Sprintf("it ends at %s, %s later", stamp(c.NotAfter), left.Round(time.Second)), expiredNext(c))
+		d.warn("ends-soon", c, fmt.Sprintf("it ends at %s, %s later", stamp(c.NotAfter), span(left)), expiredNext(c))
 	default:
 		d.ok("dates", c, "valid until "+stamp(c.NotAfter))
 	}
@@ -188,6 +188,15 @@ func expiredNext(c *x509.Certificate) string {
 		return "rotate the anchor; after its end: ca repair"
 	}
 	return "a new intermediate comes by itself; see ca check"
+}
+
+// span is a duration as people compare it: days where there are some.
+func span(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d < 2*day {
+		return d.Round(time.Second).String()
+	}
+	return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

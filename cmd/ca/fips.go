@@ -70,8 +70,11 @@ func (a *app) serverReport(ctx context.Context, socket string, sign bool) error 
 func newFIPSVerifyCommand(a *app) *cobra.Command {
 	var bundle string
 	cmd := &cobra.Command{
-		Use:     "verify FILE",
-		Short:   "Check a signed report against a trust bundle and print it",
+		Use:   "verify FILE",
+		Short: "Check a signed report against a trust bundle and print it",
+		Long: `Checks that a report which ca fips --sign made is whole and signed with the key of
+a server certificate under the bundle, and prints it. Who signed stands on standard
+error.`,
 		Example: "  ca fips verify report.json --bundle bundle.pem",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -99,6 +102,7 @@ func newFIPSVerifyCommand(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&bundle, "bundle", "", "PEM file with the trust anchors (required)")
+	_ = cmd.MarkFlagRequired("bundle")
 	return cmd
 }
 
