@@ -53,6 +53,14 @@ type serveOptions struct {
 // serve runs a server until ctx ends.
 func (a *app) serve(ctx context.Context, cfg config, o serveOptions) error {
 	log := a.logger(cfg)
+	// Caught from the first moment to the last: by default it ends the process, at a
+	// start and in the middle of a drain too. ca dev has nothing to read again, and
+	// shall end with its terminal.
+	hangups := make(chan os.Signal, 1)
+	if o.configPath != "" {
+		signal.Notify(hangups, syscall.SIGHUP)
+		defer signal.Stop(hangups)
+	}
 	if err := harden(); err != nil {
 		return err
 	}
@@ -67,7 +75,7 @@ func (a *app) serve(ctx context.Context, cfg config, o serveOptions) error {
 	if err != nil {
 		return err
 	}
-	s := &server{instance: i, app: a, log: log, options: o, started: a.now()}
+	s := &server{instance: i, app: a, log: log, options: o, started: a.now(), hangups: hangups}
 	return errors.Join(s.run(ctx), i.close())
 }
 
@@ -150,14 +158,11 @@ func (s *server) run(ctx context.Context) error {
 
 // reloadOnHangup reloads at each SIGHUP until ctx ends.
 func (s *server) reloadOnHangup(ctx context.Context) {
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-hangups:
+		case <-s.hangups:
 			if err := s.Reload(ctx); err != nil {
 				s.log.Error("configuration was not reloaded; the old one stays in force", "error", err)
 			}

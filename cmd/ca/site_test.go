@@ -57,8 +57,14 @@ func makeSite(t *testing.T, a *app) site {
 	return site{config: cfg, path: o.configPath, dir: dir}
 }
 
+// process is a program that runs; ended is closed when it has been waited for.
+type process struct {
+	*exec.Cmd
+	ended <-chan struct{}
+}
+
 // serveSite runs the real program over s until the test ends.
-func serveSite(t *testing.T, ca string, s site) *exec.Cmd {
+func serveSite(t *testing.T, ca string, s site) process {
 	t.Helper()
 	var log bytes.Buffer
 	server := exec.Command(ca, "serve", "--config", s.path)
@@ -83,7 +89,7 @@ func serveSite(t *testing.T, ca string, s site) *exec.Cmd {
 		}
 		if conn, err := net.Dial("unix", s.config.AdminSocket); err == nil {
 			require.NoError(t, conn.Close())
-			return server
+			return process{server, stopped}
 		}
 		require.NoError(t, waitABit(ctx))
 	}
