@@ -49,3 +49,9 @@ func counter(t *testing.T, s *apitest.Server, name string, labels ...string) flo
 	}
 	return metric(t, s, name, set).GetCounter().GetValue()
 }
+
+// gauge is the value of a gauge without labels.
+func gauge(t *testing.T, s *apitest.Server, name string) float64 {
+	t.Helper()
+	return metric(t, s, name, nil).GetGauge().GetValue()
+}
