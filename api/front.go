@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"time"
 
@@ -73,7 +74,8 @@ func (o *Order) check() error {
 	return nil
 }
 
-// Issue fills the order for whoever sent it. Errors are *ca.Error.
+// Issue fills the order for whoever sent it. Errors are *ca.Error, but for the
+// end of ctx.
 func (f *Front) Issue(ctx context.Context, o Order) (ca.Issued, error) {
 	if err := o.check(); err != nil {
 		return ca.Issued{}, err
@@ -83,6 +85,22 @@ func (f *Front) Issue(ctx context.Context, o Order) (ca.Issued, error) {
 		return ca.Issued{}, err
 	}
 	defer func() { leave(f.c.Now()) }()
+	issued, err := f.fill(ctx, o)
+	return issued, reasoned(err)
+}
+
+// reasoned gives a reason to an error that has none. The status that a backend
+// answered with would else pass for one of our own gRPC's, and its text reach a
+// client.
+func reasoned(err error) error {
+	var refused *ca.Error
+	if err == nil || errors.As(err, &refused) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return &ca.Error{Reason: ca.ReasonInternal, Err: err}
+}
+
+func (f *Front) fill(ctx context.Context, o Order) (ca.Issued, error) {
 	start := f.c.Now()
 	caller, err := f.authenticate(ctx, o)
 	authenticated := f.c.Now()

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -21,6 +23,8 @@ var (
 	// errNoALPN ends a connection that did not agree on HTTP/2 (RFC 9113 §3.2).
 	// grpc-go refuses it too, but an environment variable can switch that off.
 	errNoALPN = errors.New("the client did not negotiate h2")
+	// errPanicked ends a connection in whose handshake there was a panic.
+	errPanicked = errors.New("panic in a handshake")
 )
 
 // gatedCredentials limits how many handshakes compute at once. A handshake that
@@ -31,6 +35,7 @@ type gatedCredentials struct {
 	slots   chan struct{}
 	drain   context.Context // over when the server drains
 	metrics *Metrics
+	log     *slog.Logger
 }
 
 // ServerHandshake shakes hands as slots are free.
@@ -56,12 +61,21 @@ func (g *gatedCredentials) ServerHandshake(conn net.Conn) (net.Conn, credentials
 	return secured, info, nil
 }
 
-func (g *gatedCredentials) shake(gated *gatedConn) (net.Conn, credentials.AuthInfo, error) {
+func (g *gatedCredentials) shake(gated *gatedConn) (secured net.Conn, info credentials.AuthInfo, err error) {
+	// grpc-go catches no panic here, and one such as that of CVE-2024-24783, in the
+	// verification of a client's chain, would end the process.
+	defer func() {
+		if p := recover(); p != nil {
+			g.metrics.panics.Inc()
+			g.log.Error("panic in a handshake", "peer", gated.RemoteAddr().String(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			secured, info, err = nil, nil, errPanicked
+		}
+	}()
 	if err := gated.enter(); err != nil {
 		return nil, nil, err
 	}
 	defer gated.end()
-	secured, info, err := g.TransportCredentials.ServerHandshake(gated)
+	secured, info, err = g.TransportCredentials.ServerHandshake(gated)
 	if err != nil {
 		return nil, nil, err
 	}

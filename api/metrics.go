@@ -43,7 +43,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		}, []string{"result"}),
 		shaking:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "kedge_handshakes_in_progress", Help: "TLS handshakes going on."}),
 		connections: prometheus.NewGauge(prometheus.GaugeOpts{Name: "kedge_connections", Help: "Open connections on the TLS port."}),
-		panics:      prometheus.NewCounter(prometheus.CounterOpts{Name: "kedge_panics_total", Help: "Requests that ended in a panic; always a defect."}),
+		panics:      prometheus.NewCounter(prometheus.CounterOpts{Name: "kedge_panics_total", Help: "Requests and handshakes that ended in a panic; always a defect."}),
 		watchers:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "kedge_bundle_watchers", Help: "Open bundle streams."}),
 	}
 	m.stageAuthn, m.stageParse, m.stageSign = m.stage.WithLabelValues("authn"), m.stage.WithLabelValues("parse"), m.stage.WithLabelValues("sign")

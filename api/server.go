@@ -60,7 +60,7 @@ func NewServer(c ServerConfig) (*Server, error) {
 	s.drain, s.begin = context.WithCancel(context.Background())
 	creds := &gatedCredentials{
 		TransportCredentials: credentials.NewTLS(c.TLS), slots: make(chan struct{}, c.Handshakes),
-		drain: s.drain, metrics: c.Metrics,
+		drain: s.drain, metrics: c.Metrics, log: c.Log,
 	}
 	s.grpc = grpc.NewServer(
 		grpc.Creds(creds),
