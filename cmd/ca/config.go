@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 )
 
@@ -218,11 +219,35 @@ func parseConfig(name string, raw []byte) (config, error) {
 	if err := decoder.Decode(&struct{}{}); !errors.Is(err, io.EOF) {
 		return config{}, fmt.Errorf("%s: more than one document", name)
 	}
+	if err := refuseEmpty(name, raw); err != nil {
+		return config{}, err
+	}
 	cfg.fillPaths()
 	if problems := cfg.problems(); len(problems) > 0 {
 		return config{}, positioned(name, raw, problems)
 	}
 	return cfg, nil
+}
+
+// refuseEmpty refuses keys without a value. The decoder leaves their defaults, so
+// that rules which are all comments, or a file that was cut off, would grant what
+// the default grants.
+func refuseEmpty(name string, raw []byte) error {
+	file, err := parser.ParseBytes(raw, 0)
+	if err != nil {
+		return yamlError(name, err)
+	}
+	var found []error
+	for _, doc := range file.Docs {
+		if doc.Body == nil {
+			continue
+		}
+		for _, node := range ast.Filter(ast.NullType, doc.Body) {
+			at, path := node.GetToken().Position, strings.TrimPrefix(node.GetPath(), "$.")
+			found = append(found, fmt.Errorf("%s:%d:%d: %s: there is no value; leave the key out for its default, or write []", name, at.Line, at.Column, path))
+		}
+	}
+	return errors.Join(found...)
 }
 
 // fillPaths derives what depends on the data directory.

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/hex"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -176,7 +177,7 @@ func (c *config) limitProblems(add addProblem) {
 		{"identityBurst", float64(l.IdentityBurst)}, {"watchers", float64(l.Watchers)},
 		{"requestTimeout", float64(l.RequestTimeout)}, {"drainTimeout", float64(l.DrainTimeout)},
 	} {
-		if n.value <= 0 {
+		if !(n.value > 0) || math.IsInf(n.value, 1) { // NaN is not above 0
 			add("limits."+n.name, "must be above 0")
 		}
 	}
