@@ -78,7 +78,7 @@ func (s PassphraseSource) readCredential(getenv func(string) string) ([]byte, er
 	if strings.ContainsRune(s.Credential, '/') || s.Credential == "." || s.Credential == ".." {
 		return nil, fmt.Errorf("credential %q is a path; give the name that stands in LoadCredential", s.Credential)
 	}
-	return secretfile.Read(filepath.Join(dir, s.Credential), MaxPassphrase+2)
+	return secretfile.ReadCredential(filepath.Join(dir, s.Credential), MaxPassphrase+2)
 }
 
 func tooShort(n int) error {

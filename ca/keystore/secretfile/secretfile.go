@@ -16,6 +16,7 @@ const (
 	fileMode    = 0o600
 	dirMode     = 0o700
 	openToAny   = 0o077 // a secret: nothing for group and others
+	openToOther = 0o037 // a credential: reading for the group, see ReadCredential
 	writableAny = 0o022 // public: readable by all, written by its owner only
 )
 
@@ -31,6 +32,13 @@ func Read(path string, limit int64) ([]byte, error) { return read(path, limit, o
 // ReadPublic returns the content of a file that everyone may read but only its
 // owner may write, such as the certificate that stands beside a key.
 func ReadPublic(path string, limit int64) ([]byte, error) { return read(path, limit, writableAny) }
+
+// ReadCredential is Read for a credential of systemd. Where a service has a user
+// of its own, systemd gives it the file by an access control list, whose mask
+// stat(2) shows as the mode of the group: 0440 of root, and nobody else gets in.
+func ReadCredential(path string, limit int64) ([]byte, error) {
+	return read(path, limit, openToOther)
+}
 
 func read(path string, limit int64, forbidden fs.FileMode) (content []byte, err error) {
 	f, err := open(path, forbidden)
