@@ -94,8 +94,14 @@ issue() {
 # admin runs a command that talks to the server of start_dev by its local socket.
 admin() { "$KEDGE_BIN" "$@" --admin-socket "$E2E_DIR/dev/admin.sock"; }
 
-# alive tells whether a process runs. A zombie does not: init may reap it late.
-alive() { [[ -r /proc/$1/stat ]] && ! grep -q '^[0-9]* (.*) Z ' "/proc/$1/stat" 2>/dev/null; }
+# alive tells whether a process runs. A zombie does not, once its last thread is
+# gone and its files are closed: init may reap it late.
+alive() {
+	local tasks
+	grep -q '^[0-9]* (.*) Z ' "/proc/$1/stat" 2>/dev/null || { [[ -e /proc/$1 ]]; return; }
+	tasks=("/proc/$1/task/"*)
+	((${#tasks[@]} > 1))
+}
 
 # stop_server ends the process of a pid file, gently first: stop_server FILE.
 stop_server() {
