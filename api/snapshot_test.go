@@ -6,15 +6,12 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	securityapi "istio.io/api/security/v1alpha1"
 
 	"github.com/kedge-ca/kedge/api"
@@ -160,43 +157,3 @@ func (s *switched) Issue(ctx context.Context, caller ca.Caller, r ca.Request) (c
 func (s *switched) Bundle() *ca.Bundle { return s.current().Bundle() }
 
 func (s *switched) Policy() fips.Policy { return s.current().Policy() }
-
-// TestNoStatusOfABackendReachesAClient: only gRPC itself speaks in statuses; one
-// that a backend answered with is a detail for the operator.
-func TestNoStatusOfABackendReachesAClient(t *testing.T) {
-	for name, err := range map[string]error{
-		"a status":         status.Error(codes.NotFound, secret),
-		"a wrapped status": fmt.Errorf("asking the upstream: %w", status.Error(codes.Unauthenticated, secret)),
-		"two errors":       errors.Join(errors.New("x"), status.Error(codes.NotFound, secret)),
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := issuing(t, func(context.Context) error { return err })
-			_, err := issue(t, s, s.As(t, "a"))
-			r := apitest.RequireRefused(t, ca.ReasonInternal, err)
-			require.Equal(t, codes.Internal, r.Code)
-			require.NotEmpty(t, r.RequestID)
-			require.NotContains(t, r.Message, secret)
-			require.Contains(t, s.Log.String(), secret)
-			require.EqualValues(t, 1, counter(t, s, "kedge_refused_total", "reason", "internal", "protocol", "kedge"))
-		})
-	}
-}
-
-// TestAPanicInAHandshakeEndsItsConnectionOnly: gRPC catches none, and one in the
-// verification of a hostile chain (CVE-2024-24783) would end the process.
-func TestAPanicInAHandshakeEndsItsConnectionOnly(t *testing.T) {
-	var panics atomic.Bool
-	s := apitest.New(t, apitest.Options{Handshakes: 1, Handshake: func() {
-		if panics.Swap(false) {
-			panic(secret)
-		}
-	}})
-	panics.Store(true)
-	_, err := kedgev1.NewCertificateAuthorityClient(s.Dial(t, nil)).GetBundle(t.Context(), &kedgev1.GetBundleRequest{})
-	require.Equal(t, codes.Unavailable, status.Code(err))
-	_, err = issue(t, s, s.As(t, "a"))
-	require.NoError(t, err, "the only slot was given back")
-	require.EqualValues(t, 1, counter(t, s, "kedge_panics_total"))
-	require.Contains(t, s.Log.String(), "snapshot_test.go", "the log has the stack")
-	require.Zero(t, gauge(t, s, "kedge_handshakes_in_progress"))
-}
