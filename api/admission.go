@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,8 +40,9 @@ type bucket struct {
 
 // NewQuota allows each identity perSecond certificates and burst of them at once.
 func NewQuota(perSecond float64, burst int) (*Quota, error) {
-	if perSecond <= 0 || burst <= 0 {
-		return nil, fmt.Errorf("quota of %g a second with a burst of %d allows nothing", perSecond, burst)
+	// What is not a number is not below 0 either, and would limit nobody.
+	if perSecond <= 0 || math.IsNaN(perSecond) || math.IsInf(perSecond, 1) || burst <= 0 {
+		return nil, fmt.Errorf("quota of %g a second with a burst of %d is no limit", perSecond, burst)
 	}
 	return &Quota{limit: rate.Limit(perSecond), burst: burst, buckets: make(map[ca.Identity]*list.Element), recent: list.New()}, nil
 }

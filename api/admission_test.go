@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"math"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -59,11 +60,11 @@ func TestARetryTimeIsBounded(t *testing.T) {
 	}
 }
 
-func TestAQuotaOfNothingIsNotMade(t *testing.T) {
+func TestAQuotaOfNothingOrOfEverythingIsNotMade(t *testing.T) {
 	for _, row := range []struct {
 		rate  float64
 		burst int
-	}{{0, 1}, {-1, 1}, {1, 0}, {1, -1}} {
+	}{{0, 1}, {-1, 1}, {1, 0}, {1, -1}, {math.NaN(), 1}, {math.Inf(1), 1}, {math.Inf(-1), 1}} {
 		_, err := api.NewQuota(row.rate, row.burst)
 		require.Error(t, err, "%+v", row)
 	}
