@@ -33,11 +33,8 @@ func Listen(path string) (net.Listener, error) {
 	case info.Mode().Type() != fs.ModeSocket:
 		return nil, fmt.Errorf("admin socket %s: there is something else of that name", path)
 	default:
-		if conn, err := net.Dial("unix", path); err == nil {
-			return nil, errors.Join(fmt.Errorf("admin socket %s: another server answers on it", path), conn.Close())
-		}
-		if err := os.Remove(path); err != nil {
-			return nil, fmt.Errorf("admin socket: %w", err)
+		if err := removeStale(path); err != nil {
+			return nil, err
 		}
 	}
 	old := syscall.Umask(0o177)
@@ -47,6 +44,22 @@ func Listen(path string) (net.Listener, error) {
 		return nil, fmt.Errorf("admin socket: %w", err)
 	}
 	return listener, nil
+}
+
+// removeStale removes a socket on which nobody listens any more. Only a refused
+// connection says so (connect(2)): a server with a full queue answers EAGAIN.
+func removeStale(path string) error {
+	conn, err := net.Dial("unix", path)
+	switch {
+	case err == nil:
+		return errors.Join(fmt.Errorf("admin socket %s: another server answers on it", path), conn.Close())
+	case !errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("admin socket %s: another server may be listening on it: %w", path, err)
+	}
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("admin socket: %w", err)
+	}
+	return nil
 }
 
 // Credentials are transport credentials that ask the kernel who is at the other

@@ -53,6 +53,21 @@ func TestWhatIsInTheWayStays(t *testing.T) {
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, l.Close()) })
 		},
+		"a live socket with a full queue": func(t *testing.T, path string) {
+			fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, syscall.Close(fd)) })
+			require.NoError(t, syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}))
+			require.NoError(t, syscall.Listen(fd, 0))
+			for { // nobody accepts: the queue of connections is soon full
+				conn, err := net.Dial("unix", path)
+				if err != nil {
+					require.ErrorIs(t, err, syscall.EAGAIN)
+					return
+				}
+				t.Cleanup(func() { require.NoError(t, conn.Close()) })
+			}
+		},
 		"a file":      func(t *testing.T, path string) { require.NoError(t, os.WriteFile(path, []byte("x"), 0o600)) },
 		"a directory": func(t *testing.T, path string) { require.NoError(t, os.Mkdir(path, 0o700)) },
 		"a pipe":      func(t *testing.T, path string) { require.NoError(t, syscall.Mkfifo(path, 0o600)) },
