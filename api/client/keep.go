@@ -30,11 +30,12 @@ type Keeper struct {
 	Now    func() time.Time
 }
 
-// Waits between tries.
+// Times of tries and of the waits between them.
 const (
 	firstRetry = 5 * time.Second
 	maxRetry   = 5 * time.Minute
 	minPause   = time.Second
+	maxTry     = time.Minute // of one try: a server that hangs may keep its connections
 )
 
 // Run keeps current, which has its Leaf, fresh until ctx ends: it renews when
@@ -47,10 +48,7 @@ func (k *Keeper) Run(ctx context.Context, current tls.Certificate, renewAt time.
 	}
 	wait := firstRetry
 	for next := renewAt; k.sleep(ctx, next); {
-		fresh, err := k.Client.Renew(ctx, current)
-		if err == nil {
-			err = k.Store(fresh)
-		}
+		fresh, err := k.try(ctx, current)
 		if err == nil {
 			// Whatever the server suggests, it is not asked again at once.
 			current, wait = fresh.TLS(), firstRetry
@@ -64,6 +62,17 @@ func (k *Keeper) Run(ctx context.Context, current tls.Certificate, renewAt time.
 		}
 	}
 	return nil
+}
+
+// try renews and stores once, in bounded time.
+func (k *Keeper) try(ctx context.Context, current tls.Certificate) (*Certificate, error) {
+	ctx, cancel := context.WithTimeout(ctx, maxTry)
+	defer cancel()
+	fresh, err := k.Client.Renew(ctx, current)
+	if err != nil {
+		return nil, err
+	}
+	return fresh, k.Store(fresh)
 }
 
 // sleep waits until next and tells whether to go on.

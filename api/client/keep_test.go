@@ -137,6 +137,40 @@ func TestAKeeperWaitsAsLongAsTheServerAsks(t *testing.T) {
 	})
 }
 
+// hungThenGood never answers the first call.
+type hungThenGood struct{ renewer }
+
+func (h *hungThenGood) Renew(ctx context.Context, current tls.Certificate) (*client.Certificate, error) {
+	c, err := h.renewer.Renew(ctx, current)
+	if len(h.asked) == 1 {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return c, err
+}
+
+// TestAServerThatNeverAnswersIsOneFailedTry: a connection may stay open when what
+// is behind it has stopped, and no deadline comes from the server.
+func TestAServerThatNeverAnswersIsOneFailedTry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &hungThenGood{renewer{begin: time.Now(), answer: func(int) (*client.Certificate, error) {
+			return certificate(24*time.Hour, 12*time.Hour), nil
+		}}}
+		var told []error
+		k := &client.Keeper{
+			Client: h, Now: time.Now, Store: func(*client.Certificate) error { return nil },
+			Failed: func(err error, _ time.Time) { told = append(told, err) },
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
+		defer cancel()
+		require.NoError(t, k.Run(ctx, tls.Certificate{Leaf: leaf(24 * time.Hour)}, time.Now().Add(time.Hour)))
+		require.Len(t, h.asked, 2)
+		require.Less(t, h.asked[1], time.Hour+2*time.Minute)
+		require.Len(t, told, 1)
+		require.ErrorIs(t, told[0], context.DeadlineExceeded)
+	})
+}
+
 // TestAFailedStoreIsAFailedRenewal: what could not be written is not in use.
 func TestAFailedStoreIsAFailedRenewal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
