@@ -22,7 +22,7 @@ refusal token_signature --token-file "$E2E_DIR/forged"
 refusal 'token_(algorithm|malformed)' --token-file "$E2E_DIR/unsigned"
 refusal ttl_invalid --token-file "$E2E_DIR/dev/token" --ttl 1m
 refusal profile_unknown --token-file "$E2E_DIR/dev/token" --profile nothing
-expect "$E2E_DIR/refused.out" '^next: see https://.*#profile_unknown'
+expect "$E2E_DIR/refused.out" '^help: https://.*#profile_unknown'
 
 # Another authority's anchors: the client must not talk to this server at all.
 make_stranger
