@@ -97,8 +97,14 @@ func (s *streamWithContext) Context() context.Context { return s.ctx }
 // unknownMethod answers whatever is not registered, before it reads anything.
 func unknownMethod(_ any, ss grpc.ServerStream) error {
 	method, _ := grpc.MethodFromServerStream(ss)
-	return ca.Refuse(ca.ReasonMethodUnknown, "method %q", method)
+	return ca.Refuse(ca.ReasonMethodUnknown, "method %q", clip(method))
 }
+
+// maxLogged is how many bytes of a method's name are logged: anybody can send a
+// path of 32 KiB.
+const maxLogged = 128
+
+func clip(method string) string { return method[:min(len(method), maxLogged)] }
 
 // refuse logs and counts err and makes what the client sees of it. A status that
 // gRPC itself made, such as a message that cannot be decoded, passes.
@@ -118,12 +124,13 @@ func (s *Server) refuse(ctx context.Context, method, id string, err error) error
 	code := ca.ReasonOf(err)
 	s.c.Metrics.refused(code, protocol)
 	level := slog.LevelInfo
-	// What fails because its client has gone is no failure of ours.
-	if c := code.Class(); !errors.Is(ctx.Err(), context.Canceled) && (c == ca.Internal || c == ca.Unavailable) {
+	// What fails because its client has gone is no failure of ours, nor is a drain.
+	ours := code.Class() == ca.Internal || code.Class() == ca.Unavailable && code != ca.ReasonDraining
+	if ours && !errors.Is(ctx.Err(), context.Canceled) {
 		level = slog.LevelError
 	}
 	s.c.Log.LogAttrs(ctx, level, "refused",
-		slog.String("request_id", id), slog.String("reason", string(code)), slog.String("method", method),
+		slog.String("request_id", id), slog.String("reason", string(code)), slog.String("method", clip(method)),
 		slog.String("peer", peerOf(ctx)), slog.String("error", err.Error()))
 	return refusal(err, protocol, id)
 }

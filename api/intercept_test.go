@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/kedge-ca/kedge/api"
@@ -150,6 +151,76 @@ func TestAClientThatGoesIsNoFailureOfOurs(t *testing.T) {
 	require.True(t, s.API.Drain(drained)) // the refusal is logged when the call has ended
 	require.Contains(t, s.Log.String(), string(ca.ReasonRecordFailed))
 	require.NotContains(t, s.Log.String(), `"level":"ERROR"`)
+}
+
+// TestTheEndOfAContextIsNoDefect: an issuer may give up with the bare error of its
+// context, and that is neither counted nor logged as internal.
+func TestTheEndOfAContextIsNoDefect(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	s := issuing(t, func(ctx context.Context) error {
+		cancel()
+		<-ctx.Done()
+		return fmt.Errorf("waiting for the disk: %w", ctx.Err())
+	})
+	token := s.Token(t, "a")
+	_, err := kedgev1.NewCertificateAuthorityClient(s.Dial(t, nil)).Issue(withBearer(ctx, token), &kedgev1.IssueRequest{Csr: apitest.CSR(t, "")})
+	require.Equal(t, codes.Canceled, status.Code(err))
+	drained, stop := context.WithTimeout(context.Background(), time.Minute)
+	defer stop()
+	require.True(t, s.API.Drain(drained))
+	require.Zero(t, counter(t, s, "kedge_refused_total", "reason", "internal", "protocol", "kedge"))
+	require.NotContains(t, s.Log.String(), `"level":"ERROR"`)
+}
+
+// TestADrainIsNoFailure: each restart would else log one for every watcher.
+func TestADrainIsNoFailure(t *testing.T) {
+	s := apitest.New(t, apitest.Options{})
+	stream, err := kedgev1.NewCertificateAuthorityClient(s.Dial(t, nil)).WatchBundle(t.Context(), &kedgev1.WatchBundleRequest{})
+	require.NoError(t, err)
+	_, err = stream.Recv()
+	require.NoError(t, err)
+	drained, stop := context.WithTimeout(context.Background(), time.Minute)
+	defer stop()
+	require.True(t, s.API.Drain(drained))
+	_, err = stream.Recv()
+	apitest.RequireRefused(t, ca.ReasonDraining, err)
+	require.Contains(t, s.Log.String(), `"reason":"draining"`)
+	require.NotContains(t, s.Log.String(), `"level":"ERROR"`)
+}
+
+// TestALogLineIsShort: what a client sends cannot fill a disk much faster than
+// the network brings it.
+func TestALogLineIsShort(t *testing.T) {
+	s := apitest.New(t, apitest.Options{})
+	conn := s.Dial(t, nil)
+	long := strings.Repeat("x", 28<<10)
+	token := s.Token(t, "a")
+	calls := map[string]func() error{
+		"a path": func() error {
+			return conn.Invoke(t.Context(), "/kedge.v1.CertificateAuthority/"+long, &kedgev1.IssueRequest{}, &kedgev1.IssueResponse{})
+		},
+		"a cluster": func() error {
+			_, err := issue(t, s, metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+token, "clusterid", long))
+			return err
+		},
+		"a token": func() error { _, err := issue(t, s, apitest.Bearer(t, long)); return err },
+		"a profile": func() error {
+			_, err := kedgev1.NewCertificateAuthorityClient(conn).Issue(s.As(t, "a"), &kedgev1.IssueRequest{Csr: apitest.CSR(t, ""), Profile: long})
+			return err
+		},
+		"a name": func() error {
+			csr := apitest.CSR(t, s.Identity(strings.Repeat("x", 3<<10)))
+			_, err := kedgev1.NewCertificateAuthorityClient(conn).Issue(s.As(t, "a"), &kedgev1.IssueRequest{Csr: csr})
+			return err
+		},
+	}
+	for name, call := range calls {
+		before := len(s.Log.String())
+		require.Error(t, call(), name)
+		require.Greater(t, len(s.Log.String()), before, name)
+		require.Less(t, len(s.Log.String())-before, 4<<10, name)
+	}
 }
 
 func TestAPanicInAStreamIsInternalToo(t *testing.T) {
