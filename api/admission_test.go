@@ -58,6 +58,10 @@ func TestARetryTimeIsBounded(t *testing.T) {
 		require.NoError(t, q.Spend(identity(t, "a"), catest.Start))
 		require.Equal(t, time.Hour, api.RetryAfter(q.Spend(identity(t, "a"), catest.Start)), rate)
 	}
+	q, err := api.NewQuota(1e6, 1)
+	require.NoError(t, err)
+	require.NoError(t, q.Spend(identity(t, "a"), catest.Start))
+	require.Equal(t, time.Millisecond, api.RetryAfter(q.Spend(identity(t, "a"), catest.Start)), "never at once")
 }
 
 func TestAQuotaOfNothingOrOfEverythingIsNotMade(t *testing.T) {
@@ -155,6 +159,25 @@ func TestAGateRefusesWhatWouldBeTooLate(t *testing.T) {
 	require.NoError(t, err)
 	_, err = g.Enter(t.Context(), now)
 	require.NoError(t, err, "no deadline, no hurry")
+}
+
+// TestOneSlowOrderShutsNoGate: a single stall of the disk is no reason to turn
+// everybody away.
+func TestOneSlowOrderShutsNoGate(t *testing.T) {
+	g, err := api.NewGate(4)
+	require.NoError(t, err)
+	now := time.Now()
+	for _, took := range []time.Duration{time.Millisecond, time.Millisecond, 5 * time.Second} {
+		leave, err := g.Enter(t.Context(), now)
+		require.NoError(t, err)
+		leave(now.Add(took))
+	}
+	ctx, cancel := context.WithDeadline(t.Context(), now.Add(time.Second))
+	defer cancel()
+	for range 4 {
+		_, err = g.Enter(ctx, now)
+		require.NoError(t, err)
+	}
 }
 
 // TestRefusedOrdersAreToldWhenToComeBack over the wire, with a quota and a gate.

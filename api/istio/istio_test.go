@@ -285,6 +285,24 @@ func TestRSAKeysOfSidecars(t *testing.T) {
 	require.True(t, fips.PublicKeyEqual(key.Public(), leaf.PublicKey))
 }
 
+// TestMetadataOfAnyDepth: what nobody reads may be as deep as a message can be.
+func TestMetadataOfAnyDepth(t *testing.T) {
+	s := apitest.New(t, apitest.Options{})
+	client := newClient(t, s)
+	for depth, ok := range map[int]bool{1: true, 1000: true, 4900: true, 5100: false, 7000: false} {
+		value := structpb.NewStringValue("x")
+		for range depth {
+			value = structpb.NewListValue(&structpb.ListValue{Values: []*structpb.Value{value}})
+		}
+		r := request(t, s)
+		r.Metadata = &structpb.Struct{Fields: map[string]*structpb.Value{"x": value}}
+		_, err := client.CreateCertificate(s.As(t, "a"), r)
+		require.Equal(t, ok, err == nil, "%d: %v", depth, err)
+	}
+	_, err := client.CreateCertificate(s.As(t, "a"), request(t, s))
+	require.NoError(t, err)
+}
+
 // TestPEMIsAsOthersWriteIt: 64 columns, a line feed, no blank line.
 func TestPEMIsAsOthersWriteIt(t *testing.T) {
 	s := apitest.New(t, apitest.Options{})
