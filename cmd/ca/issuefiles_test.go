@@ -216,16 +216,15 @@ func TestWatchKeepsTheOldPairUntilItHasANew(t *testing.T) {
 		current, err := a.loadPair(dir)
 		require.NoError(t, err)
 		ctx, interrupt := context.WithCancel(t.Context())
-		var asked []time.Duration
-		var fresh *client.Certificate
+		asked := make(chan time.Duration, 8)
+		fresh := issued(t, start.Add(12*time.Hour), start.Add(36*time.Hour))
 		renewer := renewerFunc(func(with tls.Certificate) (*client.Certificate, error) {
-			asked = append(asked, time.Since(start))
+			asked <- time.Since(start)
 			requireHolds(t, dir, old)
 			require.Equal(t, old.Chain[0].Raw, with.Certificate[0])
 			if len(asked) == 1 {
 				return nil, errors.New("the server is away")
 			}
-			fresh = issued(t, time.Now(), time.Now().Add(24*time.Hour))
 			return fresh, nil
 		})
 		done := make(chan error, 1)
@@ -237,7 +236,7 @@ func TestWatchKeepsTheOldPairUntilItHasANew(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		require.Len(t, asked, 2)
-		require.Equal(t, 12*time.Hour, asked[0])
+		require.Equal(t, 12*time.Hour, <-asked)
 		requireHolds(t, dir, fresh)
 		require.Contains(t, stderr.String(), "error: the server is away\nthe current certificate stays in use; next try ")
 		require.Contains(t, stdout.String(), fresh.Serial)
