@@ -8,10 +8,12 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
 
 	kedgev1 "github.com/kedge-ca/kedge/api/kedge/v1"
 	"github.com/kedge-ca/kedge/ca"
@@ -34,6 +36,19 @@ func withRequestID(ctx context.Context) (context.Context, string, error) {
 	}
 	id := hex.EncodeToString(raw[:])
 	return context.WithValue(ctx, requestIDKey{}, id), id, nil
+}
+
+// bound ends a unary call whose body does not come: gRPC reads it before the
+// interceptors, and else it would cost memory for as long as its connection
+// lives, before anybody is authenticated. The deadline of unary begins when the
+// body has come; twice that leaves room for both.
+func (s *Server) bound(ctx context.Context, info *tap.Info) (context.Context, error) {
+	if s.streams[info.FullMethodName] {
+		return ctx, nil // see RecvMsg
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*s.c.RequestTimeout)
+	_ = cancel // gRPC ends the parent with the call
+	return ctx, nil
 }
 
 // unary is around every unary call: request id, deadline, panic guard, and the
@@ -77,7 +92,7 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 		s.c.Metrics.watchers.Inc()
 		defer s.c.Metrics.watchers.Dec()
 	}
-	err = next(srv, &streamWithContext{ServerStream: ss, ctx: ctx})
+	err = next(srv, &streamWithContext{ServerStream: ss, ctx: ctx, wait: s.c.RequestTimeout})
 	if err != nil && s.drain.Err() != nil && ss.Context().Err() == nil {
 		err = ca.Refuse(ca.ReasonDraining, "drain")
 	}
@@ -89,10 +104,30 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 
 type streamWithContext struct {
 	grpc.ServerStream
-	ctx context.Context
+	ctx  context.Context
+	wait time.Duration // for the first message
 }
 
 func (s *streamWithContext) Context() context.Context { return s.ctx }
+
+// RecvMsg ends with the context, which gRPC's own does not know, and waits for
+// the first message, the request, no longer than unary calls do.
+func (s *streamWithContext) RecvMsg(m any) error {
+	ctx, cancel := s.ctx, func() {}
+	if s.wait > 0 {
+		ctx, cancel = context.WithTimeout(s.ctx, s.wait)
+	}
+	defer cancel()
+	s.wait = 0
+	received := make(chan error, 1)
+	go func() { received <- s.ServerStream.RecvMsg(m) }() // ends with the call at the latest
+	select {
+	case err := <-received:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
 // unknownMethod answers whatever is not registered, before it reads anything.
 func unknownMethod(_ any, ss grpc.ServerStream) error {

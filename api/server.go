@@ -49,6 +49,8 @@ type Server struct {
 	health *health.Server
 	drain  context.Context // of everything that shall end when a drain begins
 	begin  context.CancelFunc
+
+	streams map[string]bool // the full names of methods that are streams, from Serve on
 }
 
 // NewServer makes a server that serves health and nothing else yet.
@@ -76,7 +78,7 @@ func NewServer(c ServerConfig) (*Server, error) {
 			MaxConnectionAge: c.ConnectionAge, MaxConnectionAgeGrace: 2 * c.RequestTimeout, MaxConnectionIdle: c.ConnectionIdle,
 			Time: 60 * time.Second, Timeout: 20 * time.Second,
 		}),
-		grpc.UnaryInterceptor(s.unary), grpc.StreamInterceptor(s.stream), grpc.UnknownServiceHandler(unknownMethod),
+		grpc.InTapHandle(s.bound), grpc.UnaryInterceptor(s.unary), grpc.StreamInterceptor(s.stream), grpc.UnknownServiceHandler(unknownMethod),
 	)
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 	return s, nil
@@ -99,6 +101,12 @@ func (s *Server) SetServing(ok bool) {
 
 // Serve serves on l until Drain or an error of the listener.
 func (s *Server) Serve(l net.Listener) error {
+	s.streams = make(map[string]bool)
+	for service, info := range s.grpc.GetServiceInfo() {
+		for _, m := range info.Methods {
+			s.streams["/"+service+"/"+m.Name] = m.IsServerStream || m.IsClientStream
+		}
+	}
 	err := s.grpc.Serve(l)
 	if err != nil && !errors.Is(err, grpc.ErrServerStopped) { // drained before it began
 		return fmt.Errorf("serving %s: %w", l.Addr(), err)

@@ -117,6 +117,76 @@ func TestAWatcherThatTakesNothingEndsWithADrain(t *testing.T) {
 	})
 }
 
+// waitingForABody is a connection with a call whose body never comes.
+func waitingForABody(t *testing.T, s *apitest.Server, path string) *rawConn {
+	t.Helper()
+	c := dialRaw(t, s)
+	require.NoError(t, c.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.encode(t, path), EndHeaders: true}))
+	return c
+}
+
+// TestABodyThatNeverComesEndsItsCall: a call costs memory before anybody is
+// authenticated, and a connection may live for hours.
+func TestABodyThatNeverComesEndsItsCall(t *testing.T) {
+	for _, path := range []string{
+		issuePath, "/istio.v1.auth.IstioCertificateService/CreateCertificate", "/grpc.health.v1.Health/Check",
+		kedgev1.CertificateAuthority_WatchBundle_FullMethodName, "/grpc.health.v1.Health/Watch",
+	} {
+		t.Run(path, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := apitest.New(t, apitest.Options{Memory: true, RequestTimeout: 10 * time.Second})
+				c := waitingForABody(t, s, path)
+				begin := time.Now()
+				o := c.end(t)
+				require.LessOrEqual(t, time.Since(begin), 20*time.Second)
+				require.GreaterOrEqual(t, time.Since(begin), 10*time.Second, "slow clients are served")
+				require.True(t, o.refused(), "%+v", o)
+				require.NoError(t, c.tls.NetConn().Close())
+				requireAlive(t, s)
+			})
+		})
+	}
+}
+
+// TestAStreamWithoutItsRequestHoldsNoDrain: it is a stream like others.
+func TestAStreamWithoutItsRequestHoldsNoDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := apitest.New(t, apitest.Options{Memory: true})
+		c := waitingForABody(t, s, kedgev1.CertificateAuthority_WatchBundle_FullMethodName)
+		synctest.Wait()
+		begin := time.Now()
+		drained := make(chan bool, 1)
+		go func() { drained <- drain(s) }()
+		for { // gRPC's GOAWAY waits for the answer to a ping
+			frame, err := c.ReadFrame()
+			if err != nil {
+				break
+			}
+			if f, ok := frame.(*http2.PingFrame); ok && !f.IsAck() {
+				require.NoError(t, c.WritePing(true, f.Data))
+			}
+		}
+		require.True(t, <-drained)
+		require.Less(t, time.Since(begin), drainLimit)
+		require.NoError(t, c.tls.NetConn().Close())
+	})
+}
+
+// TestAWatcherOutlivesTheDeadlineOfCalls: only its request must come in time.
+func TestAWatcherOutlivesTheDeadlineOfCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := apitest.New(t, apitest.Options{Memory: true, RequestTimeout: 10 * time.Second})
+		stream, err := kedgev1.NewCertificateAuthorityClient(s.Dial(t, nil)).WatchBundle(t.Context(), &kedgev1.WatchBundleRequest{})
+		require.NoError(t, err)
+		for range 3 {
+			_, err = stream.Recv()
+			require.NoError(t, err)
+			time.Sleep(time.Hour)
+			s.Republish(t)
+		}
+	})
+}
+
 // TestTheLargestMessageIsRead: the bound is exact, and what is within it is
 // refused by us and not by gRPC.
 func TestTheLargestMessageIsRead(t *testing.T) {
