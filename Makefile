@@ -60,7 +60,8 @@ e2e: build ## Run the end-to-end suites with real clients
 	KEDGE_BIN=$(CURDIR)/bin/ca test/e2e/run
 
 bench: build ## Print the benchmark table with its floors
-	KEDGE_BIN=$(CURDIR)/bin/ca $(GO) run ./test/bench
+	$(GO) build -o bin/bench ./test/bench
+	KEDGE_BIN=$(CURDIR)/bin/ca taskset -c 1 bin/bench
 
 fmt: ## Fail on code that gofmt would change
 	@bad="$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l)"; [[ -z "$$bad" ]] || { echo "gofmt: $$bad"; exit 1; }
