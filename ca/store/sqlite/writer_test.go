@@ -131,6 +131,31 @@ func TestCloseAnswersEveryoneAndLosesNothing(t *testing.T) {
 	require.EqualValues(t, recorded.Load(), count(t, openStore(t, dir)))
 }
 
+func TestCloseWritesWhatIsQueued(t *testing.T) {
+	dir := storeDir(t)
+	s := openStore(t, dir)
+	release := hold(t, s)
+	answers := make(chan error, 5)
+	for n := range 5 {
+		go func() { answers <- s.Intend(t.Context(), benchRecord(n)) }()
+	}
+	queued(t, s, 5)
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close() }()
+	require.Eventually(t, func() bool {
+		s.writes.mu.RLock()
+		defer s.writes.mu.RUnlock()
+		return s.writes.closed
+	}, 10*time.Second, time.Millisecond)
+	require.Equal(t, ca.ReasonDraining, ca.ReasonOf(s.Intend(t.Context(), benchRecord(9))))
+	release()
+	for range 5 {
+		require.NoError(t, <-answers)
+	}
+	require.NoError(t, <-closed)
+	require.EqualValues(t, 5, count(t, openStore(t, dir)))
+}
+
 // The page limit stands in for a full disk: it fails in the middle of a
 // transaction, and it is gone when the store has opened its connection anew.
 func TestAFailedCommitFailsItsRecordsAndNoOthers(t *testing.T) {
