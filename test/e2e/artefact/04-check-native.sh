@@ -1,0 +1,4 @@
+# shellcheck source=backend.sh
+source "$E2E_ROOT/artefact/backend.sh"
+
+prove native

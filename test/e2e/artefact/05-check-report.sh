@@ -1,0 +1,5 @@
+# shellcheck source=backend.sh
+source "$E2E_ROOT/artefact/backend.sh"
+
+report boring boringcrypto
+report native native
