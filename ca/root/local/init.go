@@ -40,6 +40,9 @@ func Init(ctx context.Context, c InitConfig) ([]ca.Anchor, error) {
 	if c.Dir == "" || c.StandbyDir == "" || filepath.Clean(c.Dir) == filepath.Clean(c.StandbyDir) {
 		return nil, fmt.Errorf("root and standby need directories of their own")
 	}
+	if c.Sealer == nil || c.StandbySealer == nil {
+		return nil, fmt.Errorf("root and standby need a sealer each")
+	}
 	for _, dir := range []string{c.Dir, c.StandbyDir} {
 		if _, err := os.Lstat(dir); err == nil {
 			return nil, fmt.Errorf("%s is there already; a root is never overwritten", dir)

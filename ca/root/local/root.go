@@ -89,10 +89,10 @@ func readCertificate(path string) (*x509.Certificate, error) {
 	}
 	cert, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w; restore it from a backup", path, err)
 	}
 	if !cert.BasicConstraintsValid || !cert.IsCA {
-		return nil, fmt.Errorf("%s is not a CA certificate", path)
+		return nil, fmt.Errorf("%s is not a CA certificate; restore the root's own from a backup", path)
 	}
 	return cert, nil
 }

@@ -96,7 +96,11 @@ func TestInitOverwritesNothing(t *testing.T) {
 	require.ErrorContains(t, err, "never overwritten")
 	w.StandbyDir = w.Dir
 	_, err = local.Init(t.Context(), w.InitConfig)
-	require.Error(t, err)
+	require.ErrorContains(t, err, "directories of their own")
+	w.StandbySealer = nil
+	w.StandbyDir = filepath.Join(t.TempDir(), "standby")
+	_, err = local.Init(t.Context(), w.InitConfig)
+	require.ErrorContains(t, err, "a sealer each")
 }
 
 func TestSuspiciousRootIsRefused(t *testing.T) {
@@ -106,8 +110,8 @@ func TestSuspiciousRootIsRefused(t *testing.T) {
 		want  string
 	}{
 		{"no directory", func(t *testing.T, w *world) { require.NoError(t, os.RemoveAll(w.Dir)) }, "ca init"},
-		{"directory open to others", func(t *testing.T, w *world) { require.NoError(t, os.Chmod(w.Dir, 0o755)) }, "root"},
-		{"key readable by others", func(t *testing.T, w *world) { require.NoError(t, os.Chmod(filepath.Join(w.Dir, "root.key"), 0o644)) }, "root.key"},
+		{"directory open to others", func(t *testing.T, w *world) { require.NoError(t, os.Chmod(w.Dir, 0o755)) }, "run chmod 0700"},
+		{"key readable by others", func(t *testing.T, w *world) { require.NoError(t, os.Chmod(filepath.Join(w.Dir, "root.key"), 0o644)) }, "run chmod 0600"},
 		{"key is a link", func(t *testing.T, w *world) {
 			path := filepath.Join(w.Dir, "root.key")
 			require.NoError(t, os.Rename(path, path+".real"))
