@@ -128,11 +128,16 @@ func newWorld(t *testing.T) *world {
 	listener, err := admin.Listen(w.socket)
 	require.NoError(t, err)
 	serve(t, server, listener)
-	conn, err := grpc.NewClient("unix:"+w.socket, grpc.WithTransportCredentials(admin.Credentials()))
+	w.client = dial(t, w.socket)
+	return w
+}
+
+func dial(t *testing.T, socket string) kedgev1.AdminClient {
+	t.Helper()
+	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(admin.Credentials()))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, conn.Close()) })
-	w.client = kedgev1.NewAdminClient(conn)
-	return w
+	return kedgev1.NewAdminClient(conn)
 }
 
 func config(w *world) admin.Config {

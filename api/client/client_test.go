@@ -2,9 +2,12 @@ package client_test
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/pem"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"testing"
@@ -202,6 +205,22 @@ func lying(t *testing.T, s *apitest.Server, lie func(*kedgev1.IssueResponse)) *c
 	return newClient(t, s, func(c *client.Config) { c.Server = listener.Addr().String() })
 }
 
+// forge is the certificate of r with other names, signed by the root.
+func forge(t *testing.T, s *apitest.Server, r *kedgev1.IssueResponse, names ...string) []byte {
+	t.Helper()
+	leaf, err := x509.ParseCertificate(r.GetCertificate())
+	require.NoError(t, err)
+	leaf.URIs, leaf.ExtraExtensions = nil, nil
+	for _, name := range names {
+		uri, err := url.Parse(name)
+		require.NoError(t, err)
+		leaf.URIs = append(leaf.URIs, uri)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, leaf, s.CA.Root, leaf.PublicKey, s.CA.RootKey)
+	require.NoError(t, err)
+	return der
+}
+
 // TestAnAnswerThatDoesNotHoldIsRefused: a server that is verified may still be
 // broken, and its answer is what others will be shown.
 func TestAnAnswerThatDoesNotHoldIsRefused(t *testing.T) {
@@ -218,7 +237,11 @@ func TestAnAnswerThatDoesNotHoldIsRefused(t *testing.T) {
 		"another's intermediate":   {func(r *kedgev1.IssueResponse) { r.Chain = [][]byte{other.CA.Intermediate.Certificate().Raw} }, "does not verify"},
 		"another's bundle":         {func(r *kedgev1.IssueResponse) { r.Bundle = bundleOf(other.CA.Bundle) }, "does not verify"},
 		"no bundle":                {func(r *kedgev1.IssueResponse) { r.Bundle = nil }, "does not verify"},
-		"an empty certificate":     {func(r *kedgev1.IssueResponse) { r.Certificate = nil }, "reading the server's answer"},
+		"two names": {func(r *kedgev1.IssueResponse) {
+			r.Certificate, r.Chain = forge(t, s, r, r.GetIdentity(), s.Identity("b")), nil
+		}, "does not name"},
+		"one name, by the root": {func(r *kedgev1.IssueResponse) { r.Certificate, r.Chain = forge(t, s, r, r.GetIdentity()), nil }, ""},
+		"an empty certificate":  {func(r *kedgev1.IssueResponse) { r.Certificate = nil }, "reading the server's answer"},
 		"a certificate in PEM": {func(r *kedgev1.IssueResponse) {
 			r.Certificate = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: r.Certificate})
 		}, "reading the server's answer"},

@@ -171,6 +171,36 @@ func TestAServerThatNeverAnswersIsOneFailedTry(t *testing.T) {
 	})
 }
 
+// TestAKeeperThatIsStoppedFailedAtNothing: what its end cuts off is no failure.
+func TestAKeeperThatIsStoppedFailedAtNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &hungThenGood{renewer{begin: time.Now(), answer: func(int) (*client.Certificate, error) { return nil, nil }}}
+		k := &client.Keeper{
+			Client: h, Now: time.Now, Store: func(*client.Certificate) error { return nil },
+			Failed: func(err error, _ time.Time) { t.Error(err) },
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.NoError(t, k.Run(ctx, tls.Certificate{Leaf: leaf(24 * time.Hour)}, time.Now()))
+		require.Len(t, h.asked, 1, "it had begun")
+	})
+}
+
+// TestASuccessEndsTheLongPauses: the next trouble is another one.
+func TestASuccessEndsTheLongPauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &renewer{answer: func(n int) (*client.Certificate, error) {
+			if n == 7 {
+				return certificate(24*time.Hour, time.Hour), nil
+			}
+			return nil, errors.New("down")
+		}}
+		run(t, &client.Keeper{}, r, 3*time.Hour)
+		require.Greater(t, r.asked[6]-r.asked[5], 10*time.Second)
+		require.LessOrEqual(t, r.asked[8]-r.asked[7], 5*time.Second)
+	})
+}
+
 // TestAFailedStoreIsAFailedRenewal: what could not be written is not in use.
 func TestAFailedStoreIsAFailedRenewal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
