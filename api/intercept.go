@@ -105,20 +105,17 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 type streamWithContext struct {
 	grpc.ServerStream
 	ctx  context.Context
-	wait time.Duration // for the first message
+	wait time.Duration // for a message
 }
 
 func (s *streamWithContext) Context() context.Context { return s.ctx }
 
-// RecvMsg ends with the context, which gRPC's own does not know, and waits for
-// the first message, the request, no longer than unary calls do.
+// RecvMsg ends with the context, which gRPC's own does not know, and waits no
+// longer than unary calls do: each stream has one message from its client, the
+// request.
 func (s *streamWithContext) RecvMsg(m any) error {
-	ctx, cancel := s.ctx, func() {}
-	if s.wait > 0 {
-		ctx, cancel = context.WithTimeout(s.ctx, s.wait)
-	}
+	ctx, cancel := context.WithTimeout(s.ctx, s.wait)
 	defer cancel()
-	s.wait = 0
 	received := make(chan error, 1)
 	go func() { received <- s.ServerStream.RecvMsg(m) }() // ends with the call at the latest
 	select {
