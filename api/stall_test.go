@@ -246,3 +246,65 @@ func TestAFloodOfPingsEndsTheConnection(t *testing.T) {
 	require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "the server closed it")
 	requireAlive(t, s)
 }
+
+// TestTheServerAnnouncesAndHoldsItsLimits: one connection has 256 calls at once,
+// and a client that keeps to what it was told is never cut off.
+func TestTheServerAnnouncesAndHoldsItsLimits(t *testing.T) {
+	s := apitest.New(t, apitest.Options{})
+	c := dialRaw(t, s)
+	frame, err := c.ReadFrame()
+	require.NoError(t, err)
+	settings := frame.(*http2.SettingsFrame)
+	for id, want := range map[http2.SettingID]uint32{http2.SettingMaxConcurrentStreams: 256, http2.SettingMaxHeaderListSize: 32 << 10} {
+		got, ok := settings.Value(id)
+		require.True(t, ok, id)
+		require.Equal(t, want, got, id)
+	}
+	const last = 2*256 + 1
+	for id := uint32(1); id <= last; id += 2 {
+		require.NoError(t, c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: c.encode(t, issuePath), EndHeaders: true}))
+	}
+	for {
+		frame, err := c.ReadFrame()
+		require.NoError(t, err)
+		if f, ok := frame.(*http2.RSTStreamFrame); ok {
+			require.EqualValues(t, last, f.StreamID)
+			require.Equal(t, http2.ErrCodeRefusedStream, f.ErrCode)
+			return
+		}
+	}
+}
+
+// TestAStreamEndsWithTheAgeOfItsConnection: a watcher that ignores the request to
+// reconnect is cut off when calls have had their time.
+func TestAStreamEndsWithTheAgeOfItsConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := apitest.New(t, apitest.Options{Memory: true, ConnectionAge: time.Hour, RequestTimeout: 10 * time.Second})
+		begin := time.Now()
+		stream, err := kedgev1.NewCertificateAuthorityClient(s.Dial(t, nil)).WatchBundle(t.Context(), &kedgev1.WatchBundleRequest{})
+		require.NoError(t, err)
+		_, err = stream.Recv()
+		require.NoError(t, err)
+		_, err = stream.Recv()
+		require.Equal(t, codes.Unavailable, status.Code(err), "a code that clients retry")
+		require.Greater(t, time.Since(begin), 50*time.Minute)
+		require.Less(t, time.Since(begin), 70*time.Minute)
+	})
+}
+
+// TestAClientThatVanishedIsForgotten: no one answers the server's pings any more,
+// and no network says so.
+func TestAClientThatVanishedIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := apitest.New(t, apitest.Options{Memory: true})
+		c := dialRaw(t, s)
+		require.NoError(t, c.tls.SetDeadline(time.Time{}))
+		begin := time.Now()
+		o := c.end(t) // answers no ping
+		require.True(t, o.closed || o.isGone, "%+v", o)
+		require.Less(t, time.Since(begin), 90*time.Second)
+		require.NoError(t, c.tls.NetConn().Close())
+		synctest.Wait()
+		require.Zero(t, gauge(t, s, "kedge_connections"))
+	})
+}
