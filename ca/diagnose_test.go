@@ -105,6 +105,7 @@ func TestDiagnoseNamesEveryFaultOfAPath(t *testing.T) {
 		{name: "no intermediate", chain: certs(leaf), anchors: root, want: []string{"fail anchor-missing " + me}, detail: "neither in the chain nor one of the 1 trust anchors; there is root, sha256 "},
 		{name: "another anchor", chain: certs(leaf, w.inter), anchors: certs(w.other), want: []string{"fail anchor-missing inter"}, detail: `issuer "CN=root"`},
 		{name: "another anchor, and the root comes along", chain: certs(leaf, w.inter, w.root), anchors: certs(w.other), want: []string{"fail anchor-missing root"}, detail: "it is a root, sha256 "},
+		{name: "another anchor, a root and more come along", chain: certs(leaf, w.inter, w.root, w.otherInter), anchors: certs(w.next), want: []string{"fail anchor-missing root"}},
 		{name: "no anchors", chain: certs(leaf, w.inter), want: []string{"fail anchor-missing inter"}, detail: "there are no trust anchors"},
 		{name: "another intermediate", chain: certs(leaf, w.otherInter), anchors: certs(w.other), want: []string{"fail issuer-name " + me}, detail: `its issuer is "CN=inter", the next certificate is "CN=other inter"`},
 		{name: "another key of that name", chain: certs(leaf, w.twin), anchors: root, want: []string{"fail key-id " + me}},
@@ -182,7 +183,9 @@ func identity(t testing.TB, s string) ca.Identity {
 func TestDiagnoseBuildsThePathThatIsThere(t *testing.T) {
 	w := newWorld(t)
 	chain := certs(w.nextLeaf, w.nextInter, w.bridge)
+	pastBridge := mintCAWithKey(t, "next root", w.next.key, w.root, pathLength(1), lives(-48*time.Hour, -24*time.Hour))
 	runDiagnosis(t, []diagnosisRow{
+		{name: "fewer faults after more", chain: certs(w.nextLeaf, w.nextInter, pastBridge, w.bridge), anchors: certs(w.other), want: []string{"fail anchor-missing next root"}},
 		{name: "the old anchor, by the bridge", chain: chain, anchors: certs(w.root)},
 		{name: "the new anchor, past the bridge", chain: chain, anchors: certs(w.next)},
 		{name: "both", chain: chain, anchors: certs(w.root, w.next)},
