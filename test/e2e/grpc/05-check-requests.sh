@@ -3,11 +3,12 @@ source "$E2E_ROOT/grpc/call.sh"
 
 # What is asked for: CSRs, lifetimes and profiles that must not do.
 good=$(bearer good)
-issue() { call $CA/Issue "$1" -H "$good"; }
+issue() { call "$CA/Issue" "$1" -H "$good"; }
 deny() {
-	local code=$1 reason=$2
+	local code=$1 reason=$2 request
 	shift 2
-	refusal "$code" "$reason" $CA/Issue "{\"csr\":\"$(csr "$@")\"}" -H "$good"
+	request=$(csr "$@")
+	refusal "$code" "$reason" "$CA/Issue" "{\"csr\":\"$request\"}" -H "$good"
 }
 own=URI:spiffe://cluster.local/ns/default/sa/default
 issue "{\"csr\":\"$(csr -addext "subjectAltName=critical,$own")\"}" || { cat "$E2E_DIR/answer"; fail "a CSR for the own name was refused"; }
@@ -27,23 +28,26 @@ deny 3 csr_subject -subj /CN=admin
 deny 3 csr_signature_algorithm -sha1
 for kind in "ec -pkeyopt ec_paramgen_curve:P-521" "ec -pkeyopt ec_paramgen_curve:P-224" rsa:1024 rsa:2560 ed25519; do
 	# shellcheck disable=SC2086 # the flags are words
-	refusal 3 key_unsupported $CA/Issue "{\"csr\":\"$(csr_with $kind)\"}" -H "$good"
+	request=$(csr_with $kind)
+	refusal 3 key_unsupported "$CA/Issue" "{\"csr\":\"$request\"}" -H "$good"
 done
 for kind in "ec -pkeyopt ec_paramgen_curve:secp256k1" "ec -pkeyopt ec_paramgen_curve:P-256 -pkeyopt ec_param_enc:explicit"; do
 	# shellcheck disable=SC2086 # the flags are words
-	refusal 3 csr_encoding $CA/Issue "{\"csr\":\"$(csr_with $kind)\"}" -H "$good"
+	request=$(csr_with $kind)
+	refusal 3 csr_encoding "$CA/Issue" "{\"csr\":\"$request\"}" -H "$good"
 done
-refusal 3 key_unsupported $CA/Issue "{\"csr\":\"$(csr_with rsa:2048 -pkeyopt rsa_keygen_pubexp:3)\"}" -H "$good"
-refusal 3 csr_encoding $CA/Issue '{"csr":"AAAA"}' -H "$good"
-refusal 3 csr_encoding $CA/Issue '{}' -H "$good"
-refusal 3 csr_too_large $CA/Issue "{\"csr\":\"$(head -c 5000 /dev/zero | base64 -w0)\"}" -H "$good"
+request=$(csr_with rsa:2048 -pkeyopt rsa_keygen_pubexp:3)
+refusal 3 key_unsupported "$CA/Issue" "{\"csr\":\"$request\"}" -H "$good"
+refusal 3 csr_encoding "$CA/Issue" '{"csr":"AAAA"}' -H "$good"
+refusal 3 csr_encoding "$CA/Issue" '{}' -H "$good"
+refusal 3 csr_too_large "$CA/Issue" "{\"csr\":\"$(head -c 5000 /dev/zero | base64 -w0)\"}" -H "$good"
 valid=$(csr)
-refusal 3 ttl_invalid $CA/Issue "{\"csr\":\"$valid\",\"ttl\":\"-1s\"}" -H "$good"
-refusal 3 ttl_invalid $CA/Issue "{\"csr\":\"$valid\",\"ttl\":\"0.000000001s\"}" -H "$good"
-refusal 3 ttl_invalid $CA/Issue "{\"csr\":\"$valid\",\"ttl\":\"60s\"}" -H "$good"
-refusal 3 profile_unknown $CA/Issue "{\"csr\":\"$valid\",\"profile\":\"root\"}" -H "$good"
+refusal 3 ttl_invalid "$CA/Issue" "{\"csr\":\"$valid\",\"ttl\":\"-1s\"}" -H "$good"
+refusal 3 ttl_invalid "$CA/Issue" "{\"csr\":\"$valid\",\"ttl\":\"0.000000001s\"}" -H "$good"
+refusal 3 ttl_invalid "$CA/Issue" "{\"csr\":\"$valid\",\"ttl\":\"60s\"}" -H "$good"
+refusal 3 profile_unknown "$CA/Issue" "{\"csr\":\"$valid\",\"profile\":\"root\"}" -H "$good"
 # The same key for another workload: possession is not ownership.
 issue "{\"csr\":\"$valid\"}" || fail "the good request was refused"
-refusal 7 key_of_other_identity $CA/Issue "{\"csr\":\"$valid\"}" -H "$(bearer other-workload)"
+refusal 7 key_of_other_identity "$CA/Issue" "{\"csr\":\"$valid\"}" -H "$(bearer other-workload)"
 pem=$(base64 -d <<<"$valid" | openssl req -inform der | sed ':a;N;$!ba;s/\n/\\n/g')
-refusal 7 impersonation_denied $ISTIO "{\"csr\":\"$pem\\n\",\"metadata\":{\"ImpersonatedIdentity\":\"spiffe://cluster.local/ns/prod/sa/payments\"}}" -H "$good"
+refusal 7 impersonation_denied "$ISTIO" "{\"csr\":\"$pem\\n\",\"metadata\":{\"ImpersonatedIdentity\":\"spiffe://cluster.local/ns/prod/sa/payments\"}}" -H "$good"

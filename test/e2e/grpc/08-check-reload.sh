@@ -12,10 +12,10 @@ write_config "ops: {listen: 127.0.0.1:$OPS_PORT}" 'policy: {rules: [{name: close
 pid=$(<"$E2E_DIR/serve.pid")
 kill -HUP "$pid"
 for _ in $(seq 50); do
-	call $CA/Issue "$request" -H "$(bearer other-workload)" || break
+	call "$CA/Issue" "$request" -H "$(bearer other-workload)" || break
 	sleep 0.1
 done
-refusal 7 policy_denied $CA/Issue "$request" -H "$(bearer other-workload)"
+refusal 7 policy_denied "$CA/Issue" "$request" -H "$(bearer other-workload)"
 
 # unchanged NUMBER TEXT demands that a reload is refused with that text in the log, after NUMBER
 # refusals before it, and that the policy in force still is the one before.
@@ -28,7 +28,7 @@ unchanged() {
 	done
 	tail -n 1 "$E2E_DIR/serve.err" >"$E2E_DIR/reload.err"
 	expect "$E2E_DIR/reload.err" "not reloaded.*$2"
-	refusal 7 policy_denied $CA/Issue "$request" -H "$(bearer other-workload)"
+	refusal 7 policy_denied "$CA/Issue" "$request" -H "$(bearer other-workload)"
 }
 write_config "ops: {listen: 127.0.0.1:$OPS_PORT}" 'unknown: 1'
 refused "$KEDGE_BIN" config validate "$E2E_DIR/ca.yaml"

@@ -37,15 +37,15 @@ refusal() {
 # csr [FLAG…] makes a P-256 key and prints a CSR in base64 DER; flags go to openssl req.
 csr() { csr_with ec -pkeyopt ec_paramgen_curve:P-256 "$@"; }
 
-# csr_with KIND [FLAG…] does so with a key of that kind.
+# csr_with KIND [FLAG…] does so with a key of that kind; the subject is empty unless
+# a flag gives one.
 csr_with() {
-	openssl req -new -newkey "$@" -nodes -keyout "$E2E_DIR/csr.key" -outform der -out "$E2E_DIR/csr.der" $(subject "$@") 2>/dev/null ||
+	local subject=(-subj /)
+	[[ " $* " != *" -subj "* ]] || subject=()
+	openssl req -new -newkey "$@" -nodes -keyout "$E2E_DIR/csr.key" -outform der -out "$E2E_DIR/csr.der" "${subject[@]}" 2>/dev/null ||
 		fail "openssl makes no such CSR: $*"
 	base64 -w0 "$E2E_DIR/csr.der"
 }
-
-# subject prints the flag for an empty subject unless there is one.
-subject() { [[ " $* " == *" -subj "* ]] || echo "-subj /"; }
 
 CA=kedge.v1.CertificateAuthority
 ISTIO=istio.v1.auth.IstioCertificateService/CreateCertificate

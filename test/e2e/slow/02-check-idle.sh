@@ -7,7 +7,8 @@ before=$(rss)
 clients idle idle --clients 1000
 await idle 'connected 1000' 120
 after=$(rss)
-note "1000 idle connections: RSS $before MB before, $after MB with them; another certificate in $(others_are_served)"
+served=$(others_are_served)
+note "1000 idle connections: RSS $before MB before, $after MB with them; another certificate in $served"
 ((after <= 96)) || fail "RSS is $after MB"
 sleep 5
 [[ $(sockets) -ge 1000 ]] || fail "only $(sockets) connections are left"

@@ -15,7 +15,7 @@ for port in "$PORT" "$OPS_PORT"; do
 	rm -f "$E2E_DIR/testssl.json"
 	"$testssl" --quiet --color 0 --warnings batch --nodns none --jsonfile "$E2E_DIR/testssl.json" \
 		--protocols --server-preference --fs --vulnerable --server-defaults "127.0.0.1:$port" >"$E2E_DIR/testssl.txt" 2>&1 </dev/null || true
-	tail -n +1 "$E2E_DIR/testssl.txt" | head -200
+	head -200 "$E2E_DIR/testssl.txt"
 	[[ -s "$E2E_DIR/testssl.json" ]] || fail "testssl.sh wrote no findings"
 	tr -d '\n' <"$E2E_DIR/testssl.json" | sed 's/},/}\n/g' | sed -nE 's/.*"id"[^"]*"([^"]*)".*"severity"[^"]*"([^"]*)".*"finding"[^"]*"([^"]*)".*/\2 \1 \3/p' >"$E2E_DIR/findings"
 	grep -q '^OK ' "$E2E_DIR/findings" || fail "no finding could be read"
