@@ -93,6 +93,26 @@ func DecodeRecord(seq uint64, body []byte) (ca.Record, error) {
 	return r, nil
 }
 
+// DecodeLiveKey reads the key, its owner and its end out of an encoded record, and
+// nothing else: at a start this is done for every live certificate.
+func DecodeLiveKey(seq uint64, body []byte) (ca.LiveKey, error) {
+	d := decoder{rest: body}
+	if version := d.bytes(1); d.failed == "" && version[0] != recordVersion {
+		return ca.LiveKey{}, fmt.Errorf("record %d has layout %d; a newer version wrote it", seq, version[0])
+	}
+	d.bytes(int(d.bytes(1)[0])) // serial
+	d.bytes(16)                 // IssuedAt, NotBefore
+	key := ca.LiveKey{NotAfter: d.time()}
+	copy(key.KeyHash[:], d.bytes(32))
+	d.bytes(64) // TBSHash, Anchor
+	d.uvarint() // BundleSeq
+	key.Identity = d.text()
+	if d.failed != "" {
+		return ca.LiveKey{}, fmt.Errorf("record %d is damaged: %s", seq, d.failed)
+	}
+	return key, nil
+}
+
 // Canonical is r as a store gives it back: times in UTC to the microsecond.
 func Canonical(r ca.Record) ca.Record {
 	for _, t := range []*time.Time{&r.IssuedAt, &r.NotBefore, &r.NotAfter} {

@@ -54,6 +54,9 @@ func TestRecordDecodesToWhatWasEncoded(t *testing.T) {
 			serial, err := journal.SerialOf(body)
 			require.NoError(t, err)
 			require.Equal(t, r.Serial, serial)
+			key, err := journal.DecodeLiveKey(r.Seq, body)
+			require.NoError(t, err)
+			require.Equal(t, ca.LiveKey{KeyHash: r.KeyHash, Identity: r.Identity, NotAfter: decoded.NotAfter}, key)
 		})
 	}
 }
@@ -97,6 +100,8 @@ func TestDecodeRecordRefusesEveryTruncationAndMore(t *testing.T) {
 	for n := range body {
 		_, err := journal.DecodeRecord(1, body[:n])
 		require.Error(t, err, "%d bytes", n)
+		_, err = journal.DecodeLiveKey(1, body[:min(n, 170)])
+		require.Error(t, err, "%d bytes", n)
 	}
 	_, err = journal.DecodeRecord(1, append(body, 0))
 	require.ErrorContains(t, err, "record 1 is damaged: bytes after its end")
@@ -117,6 +122,9 @@ func FuzzDecodeRecord(f *testing.F) {
 		if err != nil {
 			return
 		}
+		key, err := journal.DecodeLiveKey(1, body)
+		require.NoError(t, err)
+		require.Equal(t, ca.LiveKey{KeyHash: r.KeyHash, Identity: r.Identity, NotAfter: r.NotAfter}, key)
 		again, err := encode(r)
 		if len(body) > journal.MaxRecord {
 			require.Error(t, err)

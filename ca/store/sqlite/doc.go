@@ -11,9 +11,9 @@
 // the same directory, a database of a newer schema or of another program, and,
 // when too much is waiting, the record (ReasonOverloaded) rather than memory.
 //
-// Known limits. A repeated serial is refused when it is among the last 16 384
-// records or among the first ones after a start; beyond that its 128 random bits
-// stand guard. Searches by serial or identity read a summary of three bytes a
+// Known limits. A repeated serial is refused when it is among the last 4 096
+// records or the first one after a start; beyond that its 128 random bits stand
+// guard. Searches by serial or identity read a summary of three bytes a
 // record (package journal), about 30 MB for ten million records. A network file
 // system does not keep SQLite's promises.
 //

@@ -33,9 +33,14 @@ func (s *Store) Records(ctx context.Context, q ca.Query) ([]ca.Record, error) {
 	search := journal.NewSearch(q)
 	var found []ca.Record
 	err := s.spans(ctx, spansOf{after: q.AfterSeq, newest: q.Newest, may: search.MayMatch}, func(sp span) error {
-		return s.scan(ctx, sp, q.Newest, func(r *ca.Record) error {
-			if search.Matches(r) {
-				found = append(found, *r)
+		return s.scan(ctx, sp, q.Newest, func(stored storedRecord) error {
+			r, err := journal.DecodeRecord(stored.seq, stored.body)
+			if err != nil {
+				return err
+			}
+			if search.Matches(&r) {
+				r.VoidedReason = stored.void
+				found = append(found, r)
 			}
 			if len(found) == limit {
 				return errEnough
@@ -63,11 +68,12 @@ func limitOf(limit int) int {
 func (s *Store) LiveKeys(ctx context.Context, now time.Time, each func(ca.LiveKey) error) error {
 	may := func(g *journal.Segment) bool { return g.MayBeLive(now) }
 	err := s.spans(ctx, spansOf{may: may}, func(sp span) error {
-		return s.scan(ctx, sp, false, func(r *ca.Record) error {
-			if r.VoidedReason != "" || !r.NotAfter.After(now) {
-				return nil
+		return s.scan(ctx, sp, false, func(stored storedRecord) error {
+			key, err := journal.DecodeLiveKey(stored.seq, stored.body)
+			if err != nil || stored.void != "" || !key.NotAfter.After(now) {
+				return err
 			}
-			return each(ca.LiveKey{KeyHash: r.KeyHash, Identity: r.Identity, NotAfter: r.NotAfter})
+			return each(key)
 		})
 	})
 	if err != nil {
@@ -162,19 +168,26 @@ func (s *Store) segments(ctx context.Context, o spansOf, from uint64) (all []*jo
 	return all, rows.Err()
 }
 
+// storedRecord is a row of records with the reason of its void, if it has one.
+type storedRecord struct {
+	seq  uint64
+	body []byte
+	void string
+}
+
 // scan calls each for every record of sp.
-func (s *Store) scan(ctx context.Context, sp span, newest bool, each func(*ca.Record) error) error {
+func (s *Store) scan(ctx context.Context, sp span, newest bool, each func(storedRecord) error) error {
 	for sp.first <= sp.last {
 		records, err := s.portion(ctx, sp, newest)
 		if err != nil || len(records) == 0 {
 			return err
 		}
-		for i := range records {
-			if err := each(&records[i]); err != nil {
+		for _, r := range records {
+			if err := each(r); err != nil {
 				return err
 			}
 		}
-		last := records[len(records)-1].Seq
+		last := records[len(records)-1].seq
 		switch {
 		case newest && last == sp.first:
 			return nil
@@ -188,7 +201,7 @@ func (s *Store) scan(ctx context.Context, sp span, newest bool, each func(*ca.Re
 }
 
 // portion reads the next records of sp.
-func (s *Store) portion(ctx context.Context, sp span, newest bool) (all []ca.Record, err error) {
+func (s *Store) portion(ctx context.Context, sp span, newest bool) (all []storedRecord, err error) {
 	query := `SELECT r.seq, r.body, v.reason FROM records r LEFT JOIN voids v ON v.record_seq = r.seq
 		WHERE r.seq BETWEEN ? AND ? ORDER BY r.seq`
 	if newest {
@@ -199,18 +212,13 @@ func (s *Store) portion(ctx context.Context, sp span, newest bool) (all []ca.Rec
 		return nil, fmt.Errorf("reading records: %w", err)
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
-	var body sql.RawBytes
-	var seq uint64
-	var reason sql.NullString
 	for rows.Next() {
-		if err := rows.Scan(&seq, &body, &reason); err != nil {
+		var r storedRecord
+		var void sql.NullString
+		if err := rows.Scan(&r.seq, &r.body, &void); err != nil {
 			return nil, fmt.Errorf("reading records: %w", err)
 		}
-		r, err := journal.DecodeRecord(seq, body)
-		if err != nil {
-			return nil, err
-		}
-		r.VoidedReason = reason.String
+		r.void = void.String
 		all = append(all, r)
 	}
 	return all, rows.Err()
