@@ -41,6 +41,12 @@ refusal 3 key_unsupported "$CA/Issue" "{\"csr\":\"$request\"}" -H "$good"
 refusal 3 csr_encoding "$CA/Issue" '{"csr":"AAAA"}' -H "$good"
 refusal 3 csr_encoding "$CA/Issue" '{}' -H "$good"
 refusal 3 csr_too_large "$CA/Issue" "{\"csr\":\"$(head -c 5000 /dev/zero | base64 -w0)\"}" -H "$good"
+# Above 64 KiB a message is not read at all; the gRPC library answers for itself.
+for size in 100000 4000000; do
+	head -c "$size" /dev/zero | base64 -w0 | sed 's/^/{"csr":"/; s/$/"}/' >"$E2E_DIR/huge"
+	if call "$CA/Issue" @ -H "$good" <"$E2E_DIR/huge"; then fail "$size bytes were taken for a CSR"; fi
+	expect "$E2E_DIR/answer" '"code": 8'
+done
 valid=$(csr)
 refusal 3 ttl_invalid "$CA/Issue" "{\"csr\":\"$valid\",\"ttl\":\"-1s\"}" -H "$good"
 refusal 3 ttl_invalid "$CA/Issue" "{\"csr\":\"$valid\",\"ttl\":\"0.000000001s\"}" -H "$good"
