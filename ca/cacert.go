@@ -65,15 +65,9 @@ type IntermediateSigning struct {
 // Everything but the key comes from s.Request; the certificate ends with the
 // anchor at the latest.
 func SignIntermediate(s IntermediateSigning) (*x509.Certificate, error) {
-	csr, err := x509.ParseCertificateRequest(s.CSR)
+	csr, err := CheckIntermediateCSR(s.CSR, s.Policy, s.Request.NotAfter)
 	if err != nil {
-		return nil, fmt.Errorf("signing intermediate: reading request: %w", err)
-	}
-	if d := s.Policy.CheckKey(csr.PublicKey, fips.UseCA, s.Request.NotAfter); !d.Allow {
-		return nil, fmt.Errorf("signing intermediate: %s: %s", d.Code, d.Detail)
-	}
-	if err := csr.CheckSignature(); err != nil {
-		return nil, fmt.Errorf("signing intermediate: request signature: %w", err)
+		return nil, fmt.Errorf("signing intermediate: %w", err)
 	}
 	if !fips.PublicKeyEqual(s.Anchor.PublicKey, s.AnchorSigner.Public()) {
 		return nil, fmt.Errorf("signing intermediate: the root key is not that of the root certificate")

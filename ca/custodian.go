@@ -260,7 +260,7 @@ func (c *Custodian) obtain(ctx context.Context, bundle *Bundle, key Key, now tim
 		TrustDomain: c.c.TrustDomain, NotBefore: now.Add(-CABackdate), NotAfter: now.Add(c.c.Lifetime),
 	})
 	if err != nil {
-		return nil, &Error{Reason: ReasonRootUnavailable, Err: err}
+		return nil, rootError(err)
 	}
 	next, err := NewIntermediate(IntermediateConfig{Chain: chain, Bundle: bundle, Signer: key, Policy: c.c.Policy})
 	if err != nil {
@@ -270,6 +270,14 @@ func (c *Custodian) obtain(ctx context.Context, bundle *Bundle, key Key, now tim
 		return nil, fmt.Errorf("checking the root's answer: %w", err)
 	}
 	return next, nil
+}
+
+// rootError keeps the reason that a root gave; one that gave none is unavailable.
+func rootError(err error) error {
+	if ReasonOf(err) != ReasonInternal {
+		return err
+	}
+	return &Error{Reason: ReasonRootUnavailable, Err: err}
 }
 
 // checkFresh refuses an intermediate that is not usable now or lives longer than

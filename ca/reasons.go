@@ -65,6 +65,22 @@ const (
 	ReasonRootUnavailable  Reason = "root_unavailable"
 	ReasonDraining         Reason = "draining"
 
+	ReasonRootUnreachable Reason = "root_unreachable"
+	ReasonRootTimeout     Reason = "root_timeout"
+	ReasonRootTLS         Reason = "root_tls"
+	ReasonRootSealed      Reason = "root_sealed"
+	ReasonRootStandby     Reason = "root_standby"
+	ReasonRootThrottled   Reason = "root_throttled"
+	ReasonRootLogin       Reason = "root_login"
+	ReasonRootDenied      Reason = "root_denied"
+	ReasonRootMissing     Reason = "root_missing"
+	ReasonRootRefused     Reason = "root_refused"
+	ReasonRootRedirected  Reason = "root_redirected"
+	ReasonRootAnswer      Reason = "root_answer"
+	ReasonRootMismatch    Reason = "root_mismatch"
+	ReasonRootKey         Reason = "root_key"
+	ReasonRootFIPS        Reason = "root_not_fips"
+
 	ReasonNotFound Reason = "not_found"
 	ReasonStale    Reason = "stale"
 )
@@ -136,6 +152,22 @@ var reasons = map[Reason]reasonInfo{
 	ReasonSigningFailed:    {Unavailable, "Signing failed; retry."},
 	ReasonRootUnavailable:  {Unavailable, "The root cannot be reached; retry."},
 	ReasonDraining:         {Unavailable, "This server is stopping; connect again."},
+
+	ReasonRootUnreachable: {Unavailable, "No connection to the root's server could be made."},
+	ReasonRootTimeout:     {Unavailable, "The root's server did not answer in time."},
+	ReasonRootTLS:         {Unavailable, "The certificate of the root's server is not under the pinned authority."},
+	ReasonRootSealed:      {Unavailable, "The root's server is sealed."},
+	ReasonRootStandby:     {Unavailable, "The root's server is a standby and does not answer itself."},
+	ReasonRootThrottled:   {Unavailable, "The root's server limits the rate of requests."},
+	ReasonRootLogin:       {Unavailable, "The root's server does not accept the login."},
+	ReasonRootDenied:      {Unavailable, "The root's server does not permit the request."},
+	ReasonRootMissing:     {Unavailable, "The root's server has no such mount, issuer or key."},
+	ReasonRootRefused:     {Unavailable, "The root's server refused the request as it is."},
+	ReasonRootRedirected:  {Unavailable, "The root's server redirects; redirects are not followed."},
+	ReasonRootAnswer:      {Unavailable, "The root's server gave an answer that cannot be used."},
+	ReasonRootMismatch:    {Unavailable, "The root signed something other than what was asked for."},
+	ReasonRootFIPS:        {Unavailable, "The root's server does not say that it is a FIPS build, and one is required."},
+	ReasonRootKey:         {Unavailable, "The key at the root's server is not the one that is pinned, or is not safe."},
 
 	ReasonNotFound: {NotFound, "There is no such object."},
 	ReasonStale:    {Conflict, "The state has changed; load it again."},

@@ -1,0 +1,153 @@
+package vault
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/kedge-ca/kedge/ca"
+	transit "github.com/kedge-ca/kedge/ca/keystore/vault"
+	"github.com/kedge-ca/kedge/ca/vault"
+	"github.com/kedge-ca/kedge/fips"
+)
+
+// NewRoot is what a root that is made in Vault shall be.
+type NewRoot struct {
+	TrustDomain ca.TrustDomain
+	KeyType     fips.KeyType
+	Now         time.Time
+	Policy      fips.Policy
+}
+
+// pkiKeys are the PKI engine's names of our kinds of keys.
+var pkiKeys = map[fips.KeyType]struct {
+	kind string
+	bits int
+}{
+	fips.ECDSAP256: {"ec", 256}, fips.ECDSAP384: {"ec", 384}, fips.RSA3072: {"rsa", 3072}, fips.RSA4096: {"rsa", 4096},
+}
+
+// Create makes a root inside Vault, without path length and of ten years, under
+// the configured issuer name. It refuses a name that is taken. The key never
+// leaves Vault.
+func (p *PKI) Create(ctx context.Context, n NewRoot) (*x509.Certificate, error) {
+	if p.c.Issuer == "" {
+		return nil, fmt.Errorf("making a root in vault: it needs an issuer name, so that a root that is there is not taken for it")
+	}
+	if err := p.refuseTaken(ctx); err != nil {
+		return nil, err
+	}
+	key, ok := pkiKeys[n.KeyType]
+	if !ok {
+		return nil, fmt.Errorf("making a root in vault: its PKI engine makes no %s", n.KeyType)
+	}
+	var id [8]byte
+	if err := fips.Random(id[:]); err != nil {
+		return nil, fmt.Errorf("naming the root: %w", err)
+	}
+	body := map[string]any{
+		"common_name": "Root " + hex.EncodeToString(id[:]), "organization": "Kedge", "issuer_name": p.c.Issuer,
+		"uri_sans": n.TrustDomain.URI(), "exclude_cn_from_sans": true, "max_path_length": -1,
+		"key_type": key.kind, "key_bits": key.bits,
+		"not_after":           n.Now.Add(ca.RootLifetime).UTC().Format(time.RFC3339),
+		"not_before_duration": fmt.Sprintf("%ds", int(ca.CABackdate/time.Second)),
+	}
+	if n.KeyType == fips.ECDSAP384 {
+		body["signature_bits"] = 384
+	}
+	_, err := p.c.Client.Do(ctx, vault.Request{
+		Operation: "create_root", Method: http.MethodPost, Path: p.c.Mount + "/root/generate/internal", Body: body,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("making a root in vault: %w", err)
+	}
+	return p.fit(ctx, n)
+}
+
+// Import gives Vault a root that was made elsewhere: its certificate and its key in
+// PEM. Destroy the original afterwards.
+func (p *PKI) Import(ctx context.Context, bundle []byte, n NewRoot) (*x509.Certificate, error) {
+	if p.c.Issuer == "" {
+		return nil, fmt.Errorf("importing a root into vault: it needs an issuer name")
+	}
+	if err := p.refuseTaken(ctx); err != nil {
+		return nil, err
+	}
+	data, err := p.c.Client.Do(ctx, vault.Request{
+		Operation: "import_root", Method: http.MethodPost, Path: p.c.Mount + "/issuers/import/bundle",
+		Body: map[string]any{"pem_bundle": string(bundle)},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("importing a root into vault: %w", err)
+	}
+	issuers := data.Texts("imported_issuers")
+	if len(issuers) != 1 || len(data.Texts("imported_keys")) > 1 {
+		return nil, ca.Refuse(ca.ReasonRootRefused, "vault imported %d issuers, not one; give one certificate with its key, and one that is not there yet", len(issuers))
+	}
+	_, err = p.c.Client.Do(ctx, vault.Request{
+		Operation: "name_issuer", Method: http.MethodPost, Path: p.c.Mount + "/issuer/" + issuers[0],
+		Body: map[string]any{"issuer_name": p.c.Issuer},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("naming the imported root: %w", err)
+	}
+	return p.fit(ctx, n)
+}
+
+// Use takes the issuer that is there.
+func (p *PKI) Use(ctx context.Context, n NewRoot) (*x509.Certificate, error) { return p.fit(ctx, n) }
+
+func (p *PKI) refuseTaken(ctx context.Context) error {
+	switch _, err := p.issuer(ctx); {
+	case err == nil:
+		return ca.Refuse(ca.ReasonRootRefused, "mount %s has an issuer %q already; nothing was made. Use it as it is, or choose another name", p.c.Mount, p.c.Issuer)
+	case ca.ReasonOf(err) != ca.ReasonRootMissing && ca.ReasonOf(err) != ca.ReasonRootUnavailable && ca.ReasonOf(err) != ca.ReasonRootRefused:
+		return err
+	}
+	return nil
+}
+
+// fit holds an issuer to what an anchor has to be.
+func (p *PKI) fit(ctx context.Context, n NewRoot) (*x509.Certificate, error) {
+	anchor, err := p.Anchor(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if d := n.Policy.CheckKey(anchor.PublicKey, fips.UseCA, anchor.NotAfter); !d.Allow {
+		return nil, ca.Refuse(ca.ReasonRootMismatch, "issuer %q: %s: %s", p.c.Issuer, d.Code, d.Detail)
+	}
+	if anchor.MaxPathLen == 0 && anchor.MaxPathLenZero {
+		return nil, ca.Refuse(ca.ReasonRootMismatch, "issuer %q has path length 0 and can sign no intermediate", p.c.Issuer)
+	}
+	if left := anchor.NotAfter.Sub(n.Now); left < ca.IntermediateLifetime {
+		return nil, ca.Refuse(ca.ReasonRootMismatch, "issuer %q ends at %s, before an intermediate would", p.c.Issuer, anchor.NotAfter)
+	}
+	return anchor, nil
+}
+
+// CreateTransit makes a root key in a transit engine and the certificate for it,
+// which is signed there. The pinned version is key.Version().
+func CreateTransit(ctx context.Context, c transit.KeyConfig, n NewRoot) (*transit.Key, *x509.Certificate, error) {
+	_, err := transit.OpenKey(ctx, c)
+	switch {
+	case err == nil:
+		return nil, nil, ca.Refuse(ca.ReasonRootRefused, "there is a transit key %s already; nothing was made. Choose another name", c.Name)
+	case ca.ReasonOf(err) != ca.ReasonRootMissing:
+		return nil, nil, err
+	}
+	key, err := transit.CreateKey(ctx, c, n.KeyType)
+	if err != nil {
+		return nil, nil, err
+	}
+	cert, err := ca.NewRootCertificate(ca.RootRequest{
+		TrustDomain: n.TrustDomain, NotBefore: n.Now.Add(-ca.CABackdate), NotAfter: n.Now.Add(ca.RootLifetime),
+		Signer: key, Policy: n.Policy,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return key, cert, nil
+}

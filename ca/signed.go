@@ -1,0 +1,109 @@
+package ca
+
+import (
+	"bytes"
+	"crypto/x509"
+	"fmt"
+	"time"
+
+	"github.com/kedge-ca/kedge/fips"
+)
+
+// CheckIntermediateCSR reads a request for an intermediate and proves that its
+// sender holds the key and that policy allows the key to sign certificates until
+// notAfter (RFC 2986 §4.2). Everything else in the request is ignored: an
+// intermediate takes nothing but the key from it.
+func CheckIntermediateCSR(der []byte, policy fips.Policy, notAfter time.Time) (*x509.CertificateRequest, error) {
+	csr, err := x509.ParseCertificateRequest(der)
+	if err != nil {
+		return nil, fmt.Errorf("reading request: %w", err)
+	}
+	if d := policy.CheckKey(csr.PublicKey, fips.UseCA, notAfter); !d.Allow {
+		return nil, fmt.Errorf("%s: %s", d.Code, d.Detail)
+	}
+	if err := csr.CheckSignature(); err != nil {
+		return nil, fmt.Errorf("request signature: %w", err)
+	}
+	return csr, nil
+}
+
+// SignedIntermediate is what a root outside this process has signed, beside what
+// it was asked for.
+type SignedIntermediate struct {
+	Chain   []*x509.Certificate // the intermediate first, without the anchor
+	Anchor  *x509.Certificate   // under which it must stand
+	CSR     *x509.CertificateRequest
+	Request IntermediateRequest
+	Policy  fips.Policy
+}
+
+// clockSlack is how far the dates of a certificate may be from those asked for.
+const clockSlack = time.Minute
+
+// Check holds an answer to its request, so that a root that is wrong, or speaks
+// for somebody else, is found where it is asked. Every difference is an *Error
+// with ReasonRootMismatch.
+func (s SignedIntermediate) Check() error {
+	if err := s.check(); err != nil {
+		return &Error{Reason: ReasonRootMismatch, Err: fmt.Errorf("checking the root's answer: %w", err)}
+	}
+	return nil
+}
+
+func (s SignedIntermediate) check() error {
+	if len(s.Chain) == 0 {
+		return fmt.Errorf("there is no certificate in it")
+	}
+	cert := s.Chain[0]
+	if !bytes.Equal(cert.RawSubjectPublicKeyInfo, s.CSR.RawSubjectPublicKeyInfo) {
+		return fmt.Errorf("the certificate is for another key than the request")
+	}
+	if err := checkIntermediate(cert, s.Request.TrustDomain); err != nil {
+		return err
+	}
+	if len(cert.DNSNames)+len(cert.EmailAddresses)+len(cert.IPAddresses) > 0 {
+		return fmt.Errorf("it carries names that nobody asked for")
+	}
+	if hasNameConstraints(cert) {
+		return fmt.Errorf("it carries name constraints that nobody asked for")
+	}
+	for _, link := range s.Chain {
+		if err := checkCAKey(link, s.Policy); err != nil {
+			return fmt.Errorf("chain certificate %q: %w", link.Subject.CommonName, err)
+		}
+	}
+	for i, link := range s.Chain {
+		parent := s.Anchor
+		if i+1 < len(s.Chain) {
+			parent = s.Chain[i+1]
+		}
+		if err := checkIssuedBy(link, parent); err != nil {
+			return fmt.Errorf("certificate %d of the chain is not issued by the next: %w", i, err)
+		}
+	}
+	return s.checkDates(cert)
+}
+
+// checkDates lets a certificate end early where its anchor does, and nowhere else.
+func (s SignedIntermediate) checkDates(cert *x509.Certificate) error {
+	end := s.Request.NotAfter
+	for _, above := range append(s.Chain[1:len(s.Chain):len(s.Chain)], s.Anchor) {
+		if above.NotAfter.Before(end) {
+			end = above.NotAfter
+		}
+	}
+	switch {
+	case cert.NotAfter.After(s.Request.NotAfter.Add(clockSlack)):
+		return fmt.Errorf("it ends at %s, later than was asked for", cert.NotAfter)
+	case cert.NotAfter.Before(end.Add(-clockSlack)):
+		return fmt.Errorf("it ends at %s, earlier than was asked for; %s was possible", cert.NotAfter, end)
+	case cert.NotBefore.After(s.Request.NotBefore.Add(CABackdate + clockSlack)):
+		return fmt.Errorf("it begins at %s, in the future; compare the clocks", cert.NotBefore)
+	}
+	return nil
+}
+
+func hasNameConstraints(c *x509.Certificate) bool {
+	return len(c.PermittedDNSDomains)+len(c.ExcludedDNSDomains)+len(c.PermittedURIDomains)+len(c.ExcludedURIDomains)+
+		len(c.PermittedIPRanges)+len(c.ExcludedIPRanges)+len(c.PermittedEmailAddresses)+len(c.ExcludedEmailAddresses) > 0
+}

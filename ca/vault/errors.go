@@ -1,0 +1,105 @@
+package vault
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/kedge-ca/kedge/ca"
+)
+
+// errTooLarge is the error of a body above maxAnswer.
+var errTooLarge = errors.New("the answer is larger than 1 MiB")
+
+// explain gives an error of the library its reason.
+func explain(err error) error {
+	var status *api.ResponseError
+	if errors.As(err, &status) {
+		return refuseStatus(status.StatusCode, status.Errors)
+	}
+	return &ca.Error{Reason: reasonOfTransport(err), Err: err}
+}
+
+// explainBody gives an error while reading an answer its reason.
+func explainBody(err error) error {
+	if reason := reasonOfTransport(err); reason == ca.ReasonRootTimeout {
+		return &ca.Error{Reason: reason, Err: err}
+	}
+	return &ca.Error{Reason: ca.ReasonRootAnswer, Err: fmt.Errorf("reading the answer: %w", err)}
+}
+
+func reasonOfTransport(err error) ca.Reason {
+	var unknown x509.UnknownAuthorityError
+	var verification *tls.CertificateVerificationError
+	var alert tls.AlertError
+	var record tls.RecordHeaderError
+	var network net.Error
+	switch {
+	case errors.Is(err, errTooLarge):
+		return ca.ReasonRootAnswer
+	case errors.As(err, &unknown), errors.As(err, &verification), errors.As(err, &alert), errors.As(err, &record):
+		return ca.ReasonRootTLS
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &network) && network.Timeout():
+		return ca.ReasonRootTimeout
+	}
+	return ca.ReasonRootUnreachable
+}
+
+// statusReasons are Vault's status codes (developer.hashicorp.com/vault/api-docs,
+// "HTTP status codes", and /sys/health).
+var statusReasons = map[int]ca.Reason{
+	http.StatusBadRequest:          ca.ReasonRootRefused,
+	http.StatusUnauthorized:        ca.ReasonRootDenied,
+	http.StatusForbidden:           ca.ReasonRootDenied,
+	http.StatusNotFound:            ca.ReasonRootMissing,
+	http.StatusMethodNotAllowed:    ca.ReasonRootMissing,
+	http.StatusPreconditionFailed:  ca.ReasonRootStandby,
+	http.StatusTooManyRequests:     ca.ReasonRootThrottled,
+	472:                            ca.ReasonRootStandby, // disaster recovery secondary
+	473:                            ca.ReasonRootStandby, // performance standby
+	http.StatusInternalServerError: ca.ReasonRootUnavailable,
+	http.StatusNotImplemented:      ca.ReasonRootSealed, // not initialised
+	http.StatusBadGateway:          ca.ReasonRootUnavailable,
+	http.StatusServiceUnavailable:  ca.ReasonRootUnavailable,
+	http.StatusGatewayTimeout:      ca.ReasonRootUnavailable,
+}
+
+// refuseStatus turns a status that is no success into an error.
+func refuseStatus(status int, messages []string) error {
+	reason, known := statusReasons[status]
+	text := strings.Join(messages, "; ")
+	switch {
+	case status >= 300 && status < 400:
+		reason = ca.ReasonRootRedirected
+	case !known:
+		reason = ca.ReasonRootAnswer
+	case status == http.StatusServiceUnavailable && strings.Contains(text, "sealed"):
+		reason = ca.ReasonRootSealed
+	case status == http.StatusBadRequest && strings.Contains(text, "namespace not found"):
+		reason = ca.ReasonRootMissing
+	}
+	return ca.Refuse(reason, "status %d: %s", status, clean(text))
+}
+
+// maxSentence bounds what of a foreign answer gets into a log.
+const maxSentence = 300
+
+// clean makes a foreign text fit for one line of a log.
+func clean(text string) string {
+	text = strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }), " ")
+	if text == "" {
+		return "no message"
+	}
+	if len(text) > maxSentence {
+		text = text[:maxSentence] + "…"
+	}
+	return strings.ToValidUTF8(text, "?")
+}
