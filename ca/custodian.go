@@ -143,7 +143,7 @@ func (c *Custodian) load(ctx context.Context) (*custody, error) {
 		return nil, Refuse(ReasonNotFound, "there is no authority here yet; run ca init")
 	}
 	if state.TrustDomain != c.c.TrustDomain.String() {
-		return nil, fmt.Errorf("the store belongs to trust domain %s, not %s", state.TrustDomain, c.c.TrustDomain)
+		return nil, fmt.Errorf("%w: the store holds that of %s, and %s was asked for", ErrForeignState, state.TrustDomain, c.c.TrustDomain)
 	}
 	bundle, err := state.Bundle()
 	if err != nil {

@@ -119,3 +119,18 @@ func TestRenewalSaysWhichKeyDidNotOpen(t *testing.T) {
 	require.Equal(t, "intermediate.renew", last.Action)
 	require.Contains(t, last.Detail["because"], "opening key")
 }
+
+func TestStateOfAnotherTrustDomainIsNotTouched(t *testing.T) {
+	w := newCustody(t)
+	_, before, err := w.store.Load(t.Context())
+	require.NoError(t, err)
+	other, err := ca.ParseTrustDomain("example.net")
+	require.NoError(t, err)
+	supply, err := w.with(t, func(c *ca.CustodianConfig) { c.TrustDomain = other }).Tick(t.Context(), catest.Start, true)
+	require.ErrorIs(t, err, ca.ErrForeignState)
+	require.ErrorContains(t, err, "that of cluster.local, and example.net was asked for")
+	require.Zero(t, supply)
+	_, after, err := w.store.Load(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, before, after)
+}

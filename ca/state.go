@@ -3,6 +3,7 @@ package ca
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -46,6 +47,10 @@ type StateIntermediate struct {
 	RetiredAt    time.Time `json:"retired_at,omitzero"`    // no longer signs
 	DestroyAfter time.Time `json:"destroy_after,omitzero"` // its last leaf is dead then
 }
+
+// ErrForeignState means that the stored authority is one of another trust domain.
+// No retry mends that: the configuration names the wrong store or the wrong name.
+var ErrForeignState = errors.New("the authority is of another trust domain")
 
 // Version is the version of a stored State; 0 means that none is stored.
 type Version uint64

@@ -116,6 +116,9 @@ func (s *server) run(ctx context.Context) error {
 		return err
 	}
 	if err := s.upkeep.tick(ctx, false); err != nil {
+		if errors.Is(err, ca.ErrForeignState) {
+			return fmt.Errorf("%w; correct trustDomain, or give this trust domain a dataDir of its own with ca init", err)
+		}
 		// An authority that exists serves its operator whatever has expired.
 		if ca.ReasonOf(err) == ca.ReasonNotFound && s.authority.Bundle() == nil {
 			return err

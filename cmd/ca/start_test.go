@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kedge-ca/kedge/ca"
 	"github.com/kedge-ca/kedge/fips/fipstest"
 )
 
@@ -43,4 +44,24 @@ func TestStartBeforeInitSaysSoAndMakesNothing(t *testing.T) {
 	_, err := at(time.Now()).openInstance(place.config, fipstest.Start(t, "fips"), slog.New(slog.DiscardHandler))
 	require.ErrorContains(t, err, "ca init")
 	require.NoDirExists(t, filepath.Join(place.config.DataDir, "db"))
+}
+
+// It would serve, never be ready, and say why only in its log.
+func TestServerRefusesAStoreOfAnotherTrustDomain(t *testing.T) {
+	place := makeSite(t, at(time.Now()))
+	place.edit(t, "trustDomain: example.org", "trustDomain: example.net")
+	var err error
+	place.config, err = loadConfig(place.path)
+	require.NoError(t, err)
+	a, log := at(time.Now()), slog.New(slog.DiscardHandler)
+	i, err := a.openInstance(place.config, fipstest.Start(t, "fips"), log)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = i.close() })
+	s := &server{instance: i, app: a, log: log, started: a.now()}
+	err = s.run(t.Context()) // without an end of its own, a server that starts would hang the test
+	require.ErrorIs(t, err, ca.ErrForeignState)
+	for _, part := range []string{"example.org", "example.net", "trustDomain", "dataDir"} {
+		require.ErrorContains(t, err, part)
+	}
+	require.Nil(t, s.tls, "nothing listens")
 }
