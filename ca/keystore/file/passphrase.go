@@ -18,7 +18,7 @@ const (
 
 // PassphraseSource says where a passphrase is; exactly one field is set.
 type PassphraseSource struct {
-	File       string // path of a file of mode 0600 or stricter
+	File       string // path of a file of mode 0600 or stricter, or in a mounted Secret: secretfile.ReadMounted
 	Env        string // name of an environment variable
 	Credential string // name of a systemd credential (LoadCredential=, systemd.exec(5))
 }
@@ -57,7 +57,7 @@ func (s PassphraseSource) read(getenv func(string) string) ([]byte, error) {
 	}
 	switch {
 	case s.File != "":
-		return secretfile.Read(s.File, MaxPassphrase+2)
+		return secretfile.ReadMounted(s.File, MaxPassphrase+2)
 	case s.Env != "":
 		value := getenv(s.Env)
 		if value == "" {

@@ -35,6 +35,19 @@ func TestPassphraseComesFromEachSource(t *testing.T) {
 	}
 }
 
+func TestPassphraseComesFromAMountedSecret(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "..dated"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "..dated", "root"), []byte(passphrase), 0o400))
+	require.NoError(t, os.Symlink("..dated", filepath.Join(dir, "..data")))
+	require.NoError(t, os.Symlink("..data/root", filepath.Join(dir, "root")))
+	got, err := Passphrase(PassphraseSource{File: filepath.Join(dir, "root")}, nil)
+	require.NoError(t, err)
+	require.Equal(t, passphrase, string(got))
+	_, err = Passphrase(PassphraseSource{Credential: "root"}, func(string) string { return dir })
+	require.ErrorContains(t, err, "symbolic link", "systemd makes none")
+}
+
 func TestPassphraseRefuses(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name, content string, mode os.FileMode) string {
@@ -45,6 +58,8 @@ func TestPassphraseRefuses(t *testing.T) {
 	}
 	link := filepath.Join(dir, "link")
 	require.NoError(t, os.Symlink(file("good", passphrase, 0o600), link))
+	escape := filepath.Join(dir, "escape")
+	require.NoError(t, os.Symlink("../elsewhere", escape))
 	env := map[string]string{"SHORT": "fifteen bytes!!"}
 	withCredentials := map[string]string{"CREDENTIALS_DIRECTORY": dir}
 	for name, row := range map[string]struct {
@@ -56,6 +71,7 @@ func TestPassphraseRefuses(t *testing.T) {
 		"two sources":                     {PassphraseSource{Env: "A", File: "b"}, nil, "2 sources are given"},
 		"a file that others can read":     {PassphraseSource{File: file("open", passphrase, 0o640)}, nil, "run chmod 0600"},
 		"a link to a file":                {PassphraseSource{File: link}, nil, "symbolic link"},
+		"a link out of its directory":     {PassphraseSource{File: escape}, nil, "symbolic link out of its directory"},
 		"a missing file":                  {PassphraseSource{File: filepath.Join(dir, "gone")}, nil, "no such file"},
 		"a file above the limit":          {PassphraseSource{File: file("big", strings.Repeat("x", MaxPassphrase+1), 0o600)}, nil, "at most 4096"},
 		"a file far above the limit":      {PassphraseSource{File: file("huge", strings.Repeat("x", 2*MaxPassphrase), 0o600)}, nil, "larger than"},

@@ -8,6 +8,8 @@
 // It refuses symbolic links, devices and FIFOs (without ever waiting on one),
 // files and directories of another owner or open to others, and files larger
 // than the caller expects. Each refusal names the path and what to do about it.
+// ReadMounted alone follows links, as kubelet makes them; passphrases are read by
+// it, keys never.
 //
 // The key stores, the local root and the SQLite store call it.
 package secretfile

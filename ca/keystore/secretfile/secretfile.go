@@ -40,11 +40,16 @@ func ReadCredential(path string, limit int64) ([]byte, error) {
 	return read(path, limit, openToOther)
 }
 
-func read(path string, limit int64, forbidden fs.FileMode) (content []byte, err error) {
+func read(path string, limit int64, forbidden fs.FileMode) ([]byte, error) {
 	f, err := open(path, forbidden)
 	if err != nil {
 		return nil, err
 	}
+	return readAll(f, path, limit)
+}
+
+// readAll reads the open file, and closes it.
+func readAll(f *os.File, path string, limit int64) (content []byte, err error) {
 	defer func() { err = errors.Join(err, f.Close()) }()
 	content, err = io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
@@ -108,6 +113,8 @@ func kind(mode fs.FileMode) string {
 		return "FIFO"
 	case mode&fs.ModeSocket != 0:
 		return "socket"
+	case mode.IsRegular():
+		return "regular file"
 	}
 	return "device"
 }
