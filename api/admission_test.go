@@ -50,6 +50,29 @@ func TestAQuotaGivesItsBurstThenItsRate(t *testing.T) {
 	require.Error(t, q.Spend(a, now))
 }
 
+// What one identity can have alive is burst + rate × lifetime, in any such time, and
+// so the memory that its keys cost is bounded.
+func TestAFloodGetsItsBurstAndItsRateInAnyDay(t *testing.T) {
+	const rate, burst, day = 1, 5000, 24 * 60 // in minutes
+	q, err := api.NewQuota(rate, burst)
+	require.NoError(t, err)
+	var granted [2 * day]int
+	for minute := range granted {
+		for q.Spend(identity(t, "a"), catest.Start.Add(time.Duration(minute)*time.Minute)) == nil {
+			granted[minute]++
+		}
+	}
+	alive := 0
+	for minute, n := range granted {
+		if alive += n; minute >= day {
+			alive -= granted[minute-day]
+		}
+		require.LessOrEqual(t, alive, burst+rate*day*60)
+	}
+	require.Equal(t, burst, granted[0])
+	require.Equal(t, rate*day*60, alive, "it is refused no more than that on the second day")
+}
+
 // TestARetryTimeIsBounded: a rate of almost nothing does not overflow.
 func TestARetryTimeIsBounded(t *testing.T) {
 	for _, rate := range []float64{1e-4, 1e-9, 1e-30, 5e-324} {

@@ -8,7 +8,10 @@ import (
 
 // keyOwners remembers which identity holds each key that has an unexpired
 // certificate, so that nobody can get a certificate for another workload's key.
-// It costs about 50 bytes for each live key. Keys are told apart by half of
+// It costs about 60 bytes for each live key, at most 100 where the map has just
+// grown; how many one identity can have is for the quota before it to say (package
+// api), because a bound here could only refuse its honest replicas for as long as
+// the keys live, where a quota lets them in again at once. Keys are told apart by half of
 // their SHA-256 and identities by a seeded hash: an accidental match is out of
 // reach, and a forced one would need 2^64 work for a refusal.
 type keyOwners struct {

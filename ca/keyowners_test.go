@@ -1,6 +1,9 @@
 package ca_test
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
+	"runtime"
 	"testing"
 	"time"
 
@@ -34,4 +37,30 @@ func TestTwoOwnersInTheRecordsStopNoStart(t *testing.T) {
 		_, err = c.Authority.Issue(t.Context(), longer, request)
 		require.NoError(t, err)
 	}
+}
+
+// What one identity can hold in memory follows from this and from its quota
+// (docs/configuration.md, limits.identityRate).
+func TestLiveKeyCostsAtMostAHundredBytes(t *testing.T) {
+	const keys = 91_400 // of one identity in a day, by default
+	authority := catest.New(t).Authority
+	before := heap()
+	for i := range keys {
+		hash := sha256.Sum256(binary.BigEndian.AppendUint32(nil, uint32(i)))
+		authority.Remember(ca.LiveKey{KeyHash: hash, Identity: "spiffe://cluster.local/ns/a/sa/b", NotAfter: catest.Start.Add(time.Hour)})
+	}
+	cost := float64(heap()-before) / keys
+	require.Equal(t, keys, authority.LiveKeys())
+	t.Logf("%.0f bytes for each key", cost)
+	require.Greater(t, cost, 32.0, "a key and its owner have 32")
+	require.LessOrEqual(t, cost, 100.0)
+}
+
+// heap is how many bytes live.
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC() // what had a finaliser
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return stats.HeapAlloc
 }

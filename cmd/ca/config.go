@@ -159,7 +159,9 @@ func defaultConfig() config {
 		Authn:        authnConfig{Leeway: duration(30 * time.Second)},
 		Limits: limitsConfig{
 			RequestTimeout: duration(10 * time.Second), Handshakes: 64, Queue: 1024,
-			IdentityRate: 100, IdentityBurst: 1000, Watchers: 20_000,
+			// A workload needs a few certificates an hour; what comes at once is a restart of
+			// all replicas of one service account. In a day that is below 100 000 keys.
+			IdentityRate: 1, IdentityBurst: 5000, Watchers: 20_000,
 			DrainTimeout: duration(20 * time.Second), ConnectionAge: duration(12 * time.Hour), ConnectionIdle: duration(15 * time.Minute),
 		},
 		Log: logConfig{Level: "info"},

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/kedge-ca/kedge/ca"
 )
 
 const minimalConfig = `trustDomain: example.org
@@ -37,6 +39,16 @@ func TestMinimalConfigurationGetsTheDefaults(t *testing.T) {
 	require.Equal(t, duration(168*time.Hour), cfg.Intermediate.Lifetime)
 	_, err = cfg.buildPolicy()
 	require.NoError(t, err)
+}
+
+// docs/configuration.md says what one identity can hold.
+func TestDefaultQuotaBoundsTheLiveKeysOfAnIdentity(t *testing.T) {
+	limits := defaultConfig().Limits
+	day := limits.IdentityRate * ca.MaxLeafTTL.Seconds()
+	require.EqualValues(t, 91_400, float64(limits.IdentityBurst)+day)
+	// Istio's proxies make a new key at every renewal, at half of a day: what a
+	// service account with as many replicas as the burst needs, three times over.
+	require.Greater(t, day, 3*2*float64(limits.IdentityBurst))
 }
 
 // TestConfigurationIsRefused has one row for each refusal; each error begins with
