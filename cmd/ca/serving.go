@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +21,9 @@ type servingCertificate struct {
 	identity  ca.Identity
 	now       func() time.Time
 	current   atomic.Pointer[serving]
+
+	mu    sync.Mutex // guards retry; never held across I/O
+	retry backoff
 }
 
 type serving struct {
@@ -61,8 +65,38 @@ func (s *servingCertificate) due() bool {
 		current.issuer != issuer.KeyID() || current.bundleSeq != bundle.Sequence()
 }
 
-// outdate makes a new certificate due, because its profile has changed.
+// mayRetry tells whether enough time has passed since attempts that failed.
+func (s *servingCertificate) mayRetry() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.retry.ready(s.now())
+}
+
+// retryNow forgets attempts that failed, because their cause may have gone.
+func (s *servingCertificate) retryNow() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.retry = backoff{}
+}
+
+// unservedAtMost is the longest wait between attempts while there is no certificate
+// that lives: no proxy can connect then.
+const unservedAtMost = 30 * time.Second
+
+// failed spaces the next attempt.
+func (s *servingCertificate) failed() {
+	now, limit := s.now(), retryAtMost
+	if current := s.current.Load(); current == nil || !now.Before(current.leaf.NotAfter) {
+		limit = unservedAtMost
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.retry.failed(now, limit)
+}
+
+// outdate makes a new certificate due at once, because its profile has changed.
 func (s *servingCertificate) outdate() {
+	s.retryNow()
 	if current := s.current.Load(); current != nil {
 		old := *current
 		old.renewAt = time.Time{}
@@ -73,36 +107,46 @@ func (s *servingCertificate) outdate() {
 // renew makes a new key and has the authority issue for it. The old certificate
 // stays in use when that fails.
 func (s *servingCertificate) renew(ctx context.Context) error {
+	fresh, err := s.obtain(ctx)
+	if err != nil {
+		s.failed()
+		return err
+	}
+	s.current.Store(fresh)
+	s.retryNow()
+	return nil
+}
+
+func (s *servingCertificate) obtain(ctx context.Context) (*serving, error) {
 	key, err := fips.GenerateKey(fips.ECDSAP256) // every client of every mesh accepts it
 	if err != nil {
-		return fmt.Errorf("making the server's key: %w", err)
+		return nil, fmt.Errorf("making the server's key: %w", err)
 	}
 	csr, err := fips.CreateRequest(&x509.CertificateRequest{}, key)
 	if err != nil {
-		return fmt.Errorf("making the server's request: %w", err)
+		return nil, fmt.Errorf("making the server's request: %w", err)
 	}
 	request, err := ca.ParseRequest(csr, ca.RequestOptions{Now: s.now(), Profile: serverProfile}, s.authority.Policy())
 	if err != nil {
-		return fmt.Errorf("reading the server's request: %w", err)
+		return nil, fmt.Errorf("reading the server's request: %w", err)
 	}
 	caller, err := ca.NewCaller(s.identity, ca.Evidence{Method: ca.MethodLocal, Subject: "this server"})
 	if err != nil {
-		return fmt.Errorf("naming this server: %w", err)
+		return nil, fmt.Errorf("naming this server: %w", err)
 	}
 	issued, err := s.authority.Issue(ctx, caller, request)
 	if err != nil {
-		return fmt.Errorf("issuing the server's certificate: %w", err)
+		return nil, fmt.Errorf("issuing the server's certificate: %w", err)
 	}
 	leaf, err := x509.ParseCertificate(issued.Leaf)
 	if err != nil {
-		return fmt.Errorf("reading the server's certificate: %w", err)
+		return nil, fmt.Errorf("reading the server's certificate: %w", err)
 	}
-	s.current.Store(&serving{
+	return &serving{
 		certificate: &tls.Certificate{Certificate: append([][]byte{issued.Leaf}, issued.Chain...), PrivateKey: key, Leaf: leaf},
 		leaf:        leaf, issuer: issued.Intermediate.KeyID(), bundleSeq: issued.Bundle.Sequence(),
 		// From the certificate's dates alone: a time that s.now gives counts on by the
 		// monotonic clock, which stands still while a machine is suspended.
 		renewAt: leaf.NotAfter.Add(-leaf.NotAfter.Sub(leaf.NotBefore) / 2),
-	})
-	return nil
+	}, nil
 }

@@ -53,11 +53,18 @@ func (u *upkeep) run(ctx context.Context) {
 				u.log.Error("upkeep failed; issuing goes on while the intermediate lives", "error", err, "reason", ca.ReasonOf(err))
 			}
 		}
-		if u.serving.due() {
-			if err := u.serving.renew(ctx); err != nil {
-				u.log.Error("server certificate was not renewed", "error", err)
-			}
-		}
+		u.renewServing(ctx)
+	}
+}
+
+// renewServing renews the server's own certificate when that is due, and when the
+// last attempt did not fail just now.
+func (u *upkeep) renewServing(ctx context.Context) {
+	if !u.serving.due() || !u.serving.mayRetry() {
+		return
+	}
+	if err := u.serving.renew(ctx); err != nil {
+		u.log.Error("server certificate was not renewed", "error", err, "reason", ca.ReasonOf(err))
 	}
 }
 
@@ -85,6 +92,7 @@ func (u *upkeep) tick(ctx context.Context, force bool) error {
 		return errors.Join(err, swapErr)
 	}
 	if supply.Renewed {
+		u.serving.retryNow()
 		u.log.Info("new intermediate in force", "key_id", supply.Intermediate.KeyID(), "not_after", supply.Intermediate.NotAfter())
 	}
 	return err
@@ -105,7 +113,7 @@ func (u *upkeep) note(supply ca.Supply, err error, now time.Time) {
 		u.supply = supply
 	}
 	if u.last = err; err != nil {
-		u.retry.failed(now)
+		u.retry.failed(now, retryAtMost)
 	} else {
 		u.retry = backoff{}
 	}
@@ -125,7 +133,10 @@ func (u *upkeep) lastError() error {
 	return u.last
 }
 
-// backoff spaces attempts that fail: 5 s, then doubling to 10 min.
+// retryAtMost is the longest wait between attempts that fail.
+const retryAtMost = 10 * time.Minute
+
+// backoff spaces attempts that fail: 5 s, then doubling to a limit.
 type backoff struct {
 	wait time.Duration
 	next time.Time
@@ -133,7 +144,7 @@ type backoff struct {
 
 func (b *backoff) ready(now time.Time) bool { return !now.Before(b.next) }
 
-func (b *backoff) failed(now time.Time) {
-	b.wait = min(max(2*b.wait, 5*time.Second), 10*time.Minute)
+func (b *backoff) failed(now time.Time, limit time.Duration) {
+	b.wait = min(max(2*b.wait, upkeepEvery), limit)
 	b.next = now.Add(b.wait)
 }
