@@ -91,7 +91,7 @@ func parseDays(s string) (time.Duration, error) {
 func (a *app) check(ctx context.Context, o checkOptions) error {
 	results := a.checkModule()
 	if o.configPath != "" {
-		results = append(results, a.checkConfig(o.configPath)...)
+		results = append(results, a.checkConfig(ctx, o.configPath)...)
 	}
 	if !o.pre {
 		results = append(results, a.checkServer(ctx, o)...)

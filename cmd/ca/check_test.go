@@ -196,7 +196,7 @@ func testConfigChecks(t *testing.T, seen checked) {
 	// Nothing of what this names is there.
 	path := filepath.Join(t.TempDir(), "ca.yaml")
 	require.NoError(t, os.WriteFile(path, []byte(minimalConfig), 0o644))
-	results := a.checkConfig(path)
+	results := a.checkConfig(t.Context(), path)
 	seen.note(results)
 	var ids []string
 	for _, r := range results {
@@ -206,7 +206,7 @@ func testConfigChecks(t *testing.T, seen checked) {
 	require.Equal(t, []string{"ok config-valid", "fail passphrases-readable", "fail passphrases-readable", "fail root-files", "fail key-files-mode"}, ids[:5])
 
 	require.NoError(t, os.WriteFile(path, []byte("colour: red\n"), 0o644))
-	require.Contains(t, notWell(a.checkConfig(path))[0], "fail config-valid: "+path+":1:1")
+	require.Contains(t, notWell(a.checkConfig(t.Context(), path))[0], "fail config-valid: "+path+":1:1")
 
 	seen.note(a.checkServer(t.Context(), checkOptions{socket: filepath.Join(t.TempDir(), "none.sock")}))
 }

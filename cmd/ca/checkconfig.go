@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,7 +16,7 @@ import (
 
 // checkConfig looks at a configuration and the files that it names, opening what
 // the server would open but the store, which may be in use.
-func (a *app) checkConfig(path string) []checkResult {
+func (a *app) checkConfig(ctx context.Context, path string) []checkResult {
 	const category = "config"
 	cfg, err := loadConfig(path)
 	if err != nil {
@@ -26,21 +27,41 @@ func (a *app) checkConfig(path string) []checkResult {
 		name   string
 		source passphraseConfig
 	}{{"root.passphrase", cfg.Root.Passphrase}, {"keys.passphrase", cfg.Keys.Passphrase}} {
+		if p.source == (passphraseConfig{}) { // it is in Vault
+			continue
+		}
 		r := checkResult{category, "passphrases-readable", ca.LevelOK, p.name, ""}
 		if _, err := a.sealer(p.source); err != nil {
 			r = checkResult{category, r.ID, ca.LevelFail, p.name + ": " + err.Error(), "check as the server's user: others may not read it"}
 		}
 		results = append(results, r)
 	}
-	policy, err := fips.PolicyByName(cfg.FIPS.Profile)
-	if err == nil {
-		_, err = a.openRoot(cfg, policy)
+	results = append(results, checkKeyFiles(cfg), checkStore(cfg))
+	return append(results, a.checkRoot(ctx, cfg)...)
+}
+
+// checkRoot looks at a root's files, or asks the server that has it.
+func (a *app) checkRoot(ctx context.Context, cfg config) []checkResult {
+	var results []checkResult
+	if cfg.Root.Type == rootLocal {
+		policy, err := fips.PolicyByName(cfg.FIPS.Profile)
+		if err == nil {
+			_, err = a.openRoot(cfg, policy, nil)
+		}
+		files := checkResult{"root", "root-files", ca.LevelOK, cfg.Root.Dir, ""}
+		if err != nil {
+			files.fault(ca.LevelFail, err.Error(), "run ca init, or restore the directory")
+		}
+		results = append(results, files)
 	}
-	root := checkResult{category, "root-files", ca.LevelOK, cfg.Root.Dir, ""}
+	if !cfg.usesVault() {
+		return results
+	}
+	backends, err := a.openVaultBackends(cfg)
 	if err != nil {
-		root = checkResult{category, root.ID, ca.LevelFail, err.Error(), "run ca init, or restore the directory"}
+		return append(results, checkResult{"root", "root-reachable", ca.LevelFail, err.Error(), "docs/configuration.md describes the section vault"})
 	}
-	return append(results, root, checkKeyFiles(cfg), checkStore(cfg))
+	return append(results, rootResults(backends.preflight(ctx, a.now()))...)
 }
 
 // checkKeyFiles holds the directories of keys and records, and the keys in them,
@@ -50,6 +71,9 @@ func checkKeyFiles(cfg config) checkResult {
 	var errs []error
 	keys := 0
 	for _, dir := range []string{cfg.DataDir, filepath.Join(cfg.DataDir, "db"), filepath.Join(cfg.DataDir, "keys"), cfg.Root.Dir} {
+		if dir == "" || filepath.Base(dir) == "keys" && cfg.Keys.Store != keysFile {
+			continue
+		}
 		if err := secretfile.CheckDir(dir); err != nil {
 			errs = append(errs, err)
 			continue

@@ -28,6 +28,7 @@ type config struct {
 	FIPS         fipsConfig         `yaml:"fips" json:"fips"`
 	Root         rootConfig         `yaml:"root" json:"root"`
 	Keys         keysConfig         `yaml:"keys" json:"keys"`
+	Vault        vaultConfig        `yaml:"vault" json:"vault,omitzero"`
 	Intermediate intermediateConfig `yaml:"intermediate" json:"intermediate"`
 	Profiles     []profileConfig    `yaml:"profiles" json:"profiles"`
 	Policy       policyConfig       `yaml:"policy" json:"policy"`
@@ -46,17 +47,8 @@ type opsConfig struct {
 type fipsConfig struct {
 	Profile string `yaml:"profile" json:"profile"` // fips, fips-2031 or cnsa1
 	Sunset  string `yaml:"sunset" json:"sunset"`   // warn or refuse
-}
-
-type rootConfig struct {
-	Type       string           `yaml:"type" json:"type"` // local
-	Dir        string           `yaml:"dir" json:"dir"`
-	Passphrase passphraseConfig `yaml:"passphrase" json:"passphrase"`
-}
-
-type keysConfig struct {
-	Type       string           `yaml:"type" json:"type"`
-	Passphrase passphraseConfig `yaml:"passphrase" json:"passphrase"`
+	// RequireExternal refuses a Vault whose version names no FIPS build.
+	RequireExternal bool `yaml:"requireExternal" json:"requireExternal"`
 }
 
 // passphraseConfig names exactly one source of a passphrase.
@@ -152,7 +144,8 @@ func defaultConfig() config {
 		DataDir: "/var/lib/kedge", Listen: "0.0.0.0:8443", MinTLS: "1.2",
 		Ops:          opsConfig{Listen: "127.0.0.1:9443"},
 		FIPS:         fipsConfig{Profile: "fips", Sunset: "warn"},
-		Root:         rootConfig{Type: "local"},
+		Root:         rootConfig{Type: rootLocal},
+		Keys:         keysConfig{Store: keysFile},
 		Intermediate: intermediateConfig{Lifetime: duration(7 * 24 * time.Hour)},
 		Profiles:     []profileConfig{{Name: "workload"}},
 		Policy:       policyConfig{Rules: []ruleConfig{{Name: "every workload", Profile: "workload"}}},
@@ -257,7 +250,7 @@ func (c *config) fillPaths() {
 	if c.AdminSocket == "" {
 		c.AdminSocket = c.DataDir + "/admin.sock"
 	}
-	if c.Root.Dir == "" {
+	if c.Root.Dir == "" && c.Root.Type != rootVaultPKI {
 		c.Root.Dir = c.DataDir + "/root"
 	}
 }

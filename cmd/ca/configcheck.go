@@ -44,17 +44,13 @@ func (c *config) problems() []problem {
 	if c.FIPS.Sunset != "warn" && c.FIPS.Sunset != "refuse" {
 		add("fips.sunset", "%q is neither warn nor refuse", c.FIPS.Sunset)
 	}
-	if c.Root.Type != "local" {
-		add("root.type", "%q: this version knows local", c.Root.Type)
-	}
 	if c.Keys.Type == "" && err == nil {
 		c.Keys.Type = string(policy.DefaultKeyType())
 	}
 	if _, err := fips.ParseKeyType(c.Keys.Type); err != nil {
 		add("keys.type", "%v", err)
 	}
-	c.Root.Passphrase.problems("root.passphrase", add)
-	c.Keys.Passphrase.problems("keys.passphrase", add)
+	c.rootProblems(add)
 	c.policyProblems(add)
 	c.authnProblems(add)
 	c.limitProblems(add)

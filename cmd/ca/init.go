@@ -9,12 +9,10 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 
 	"github.com/kedge-ca/kedge/ca"
 	"github.com/kedge-ca/kedge/ca/keystore/secretfile"
-	"github.com/kedge-ca/kedge/ca/root/local"
 	"github.com/kedge-ca/kedge/ca/store/sqlite"
 	"github.com/kedge-ca/kedge/fips"
 )
@@ -25,6 +23,7 @@ type initOptions struct {
 	configPath string
 	standbyDir string
 	standby    passphraseConfig
+	vault      vaultInitOptions
 	secretsDir string   // generate missing passphrases here
 	generate   []string // the passphrase files to make
 }
@@ -40,9 +39,18 @@ and never signs, and the first intermediate (7 days), stores them sealed, and
 writes a configuration for ca serve. It refuses where anything is there already.
 
 Move the standby's directory and its passphrase away afterwards: it is needed
-only when the active root is lost or compromised.`,
+only when the active root is lost or compromised.
+
+With --root vault-pki or vault-transit the root's key is made in Vault and never
+leaves it, or is one that is there (--root-from existing), or is given to it
+(--root-from import). --vault-setup-token-file holds a token that may make it; the
+server itself gets the login of the other flags, which needs no more than what
+ca vault policy prints.`,
 		Example: `  ca init --trust-domain example.org --data-dir /var/lib/kedge \
-    --generate-passphrases /etc/kedge/secrets --config /etc/kedge/ca.yaml`,
+    --generate-passphrases /etc/kedge/secrets --config /etc/kedge/ca.yaml
+  ca init --trust-domain example.org --root vault-pki --vault-address https://vault:8200 \
+    --vault-ca-file /etc/kedge/vault-ca.pem --vault-role-id ID --vault-secret-id-file /etc/kedge/secret-id \
+    --vault-setup-token-file ./setup-token --generate-passphrases /etc/kedge/secrets --config /etc/kedge/ca.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.config.Keys.Type = keyType
@@ -62,6 +70,7 @@ only when the active root is lost or compromised.`,
 	f.StringVar(&o.secretsDir, "generate-passphrases", "", "make the passphrase files that were not given, in this directory")
 	f.StringVar(&o.configPath, "config", "", "where to write the configuration (default DATA-DIR/ca.yaml)")
 	f.StringVar(&o.config.Listen, "listen", o.config.Listen, "address of the TLS port, for the configuration")
+	o.vault.flags(f, &o.config)
 	f.StringSliceVar(&o.config.ServerNames, "server-name", nil, "host name or address that proxies use, for the configuration")
 	return cmd
 }
@@ -88,8 +97,12 @@ func (a *app) initialise(ctx context.Context, o *initOptions) error {
 // complete fills in what follows from other flags, makes paths absolute, as the
 // configuration wants them, and refuses what cannot work. It makes nothing.
 func (o *initOptions) complete() error {
-	for _, path := range []*string{&o.config.DataDir, &o.config.Root.Dir, &o.standbyDir, &o.configPath, &o.secretsDir,
-		&o.config.Root.Passphrase.File, &o.standby.File, &o.config.Keys.Passphrase.File} {
+	if err := o.vault.complete(&o.config); err != nil {
+		return err
+	}
+	paths := []*string{&o.config.DataDir, &o.config.Root.Dir, &o.standbyDir, &o.configPath, &o.secretsDir,
+		&o.config.Root.Passphrase.File, &o.standby.File, &o.config.Keys.Passphrase.File}
+	for _, path := range append(paths, o.vault.paths(&o.config)...) {
 		if *path == "" {
 			continue
 		}
@@ -107,6 +120,9 @@ func (o *initOptions) complete() error {
 		o.configPath = filepath.Join(o.config.DataDir, "ca.yaml")
 	}
 	for _, path := range []string{o.configPath, filepath.Join(o.config.DataDir, "db"), o.config.Root.Dir, o.standbyDir} {
+		if path == "" { // a root whose certificate Vault keeps
+			continue
+		}
 		if err := refuseToOverwrite(path); err != nil {
 			return err
 		}
@@ -123,14 +139,15 @@ func (o *initOptions) complete() error {
 // namePassphrases chooses the passphrase files that no flag names.
 func (o *initOptions) namePassphrases() error {
 	for _, file := range []struct {
-		name string
-		path *string
+		name   string
+		path   *string
+		needed bool
 	}{
-		{"root-passphrase", &o.config.Root.Passphrase.File},
-		{"standby-passphrase", &o.standby.File},
-		{"keys-passphrase", &o.config.Keys.Passphrase.File},
+		{"root-passphrase", &o.config.Root.Passphrase.File, o.config.Root.Type == rootLocal},
+		{"standby-passphrase", &o.standby.File, true},
+		{"keys-passphrase", &o.config.Keys.Passphrase.File, o.config.Keys.Store == keysFile && o.config.Keys.KEK == kekConfig{}},
 	} {
-		if *file.path != "" {
+		if *file.path != "" || !file.needed {
 			continue
 		}
 		if o.secretsDir == "" {
@@ -169,6 +186,9 @@ func (o *initOptions) makeDirs() error {
 		}
 	}
 	for _, path := range []string{o.configPath, o.config.Root.Dir, o.standbyDir} {
+		if path == "" {
+			continue
+		}
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}
@@ -203,19 +223,7 @@ func (a *app) makeAuthority(ctx context.Context, o *initOptions, policy fips.Pol
 	if err := o.generatePassphrases(); err != nil {
 		return ca.Supply{}, err
 	}
-	rootSealer, err := a.sealer(o.config.Root.Passphrase)
-	if err != nil {
-		return ca.Supply{}, fmt.Errorf("root: %w", err)
-	}
-	standbySealer, err := a.sealer(o.standby)
-	if err != nil {
-		return ca.Supply{}, fmt.Errorf("standby: %w", err)
-	}
-	now := a.now()
-	anchors, err := local.Init(ctx, local.InitConfig{
-		Dir: o.config.Root.Dir, StandbyDir: o.standbyDir, Sealer: rootSealer, StandbySealer: standbySealer,
-		TrustDomain: domain, KeyType: fips.KeyType(o.config.Keys.Type), Policy: policy, Now: now,
-	})
+	anchors, err := a.makeRoots(ctx, o, rootRequest{domain: domain, policy: policy, now: a.now()})
 	if err != nil {
 		return ca.Supply{}, fmt.Errorf("making the root: %w", err)
 	}
@@ -228,11 +236,19 @@ func (a *app) makeAuthority(ctx context.Context, o *initOptions, policy fips.Pol
 }
 
 func (a *app) firstSupply(ctx context.Context, cfg config, policy fips.Policy, store *sqlite.Store, anchors []ca.Anchor) (ca.Supply, error) {
-	root, err := a.openRoot(cfg, policy)
+	client, err := a.openVault(cfg, nil)
 	if err != nil {
 		return ca.Supply{}, err
 	}
-	custodian, err := a.openCustodian(cfg, policy, store, root)
+	root, err := a.openRoot(cfg, policy, client)
+	if err != nil {
+		return ca.Supply{}, err
+	}
+	keys, err := a.openKeys(cfg, client)
+	if err != nil {
+		return ca.Supply{}, err
+	}
+	custodian, err := openCustodian(cfg, policy, store, root, keys)
 	if err != nil {
 		return ca.Supply{}, err
 	}
@@ -244,27 +260,6 @@ func (a *app) firstSupply(ctx context.Context, cfg config, policy fips.Policy, s
 		return ca.Supply{}, fmt.Errorf("making the first intermediate: %w", err)
 	}
 	return supply, nil
-}
-
-// writeConfig writes what ca serve needs; the defaults stay unwritten.
-func (o *initOptions) writeConfig() error {
-	c := o.config
-	body, err := yaml.Marshal(yaml.MapSlice{
-		{Key: "trustDomain", Value: c.TrustDomain}, {Key: "dataDir", Value: c.DataDir},
-		{Key: "listen", Value: c.Listen}, {Key: "serverNames", Value: c.ServerNames},
-		{Key: "fips", Value: yaml.MapSlice{{Key: "profile", Value: c.FIPS.Profile}}},
-		{Key: "keys", Value: yaml.MapSlice{{Key: "type", Value: c.Keys.Type}, {Key: "passphrase", Value: map[string]string{"file": c.Keys.Passphrase.File}}}},
-		{Key: "root", Value: yaml.MapSlice{{Key: "type", Value: "local"}, {Key: "dir", Value: c.Root.Dir}, {Key: "passphrase", Value: map[string]string{"file": c.Root.Passphrase.File}}}},
-		{Key: "authn", Value: yaml.MapSlice{{Key: "joinTokens", Value: true}}},
-	})
-	if err != nil {
-		return fmt.Errorf("writing configuration: %w", err)
-	}
-	head := []byte("# Written by ca init. docs/configuration.md describes every key; add your\n# clusters under authn.kubernetes.\n")
-	if err := secretfile.CreatePublic(o.configPath, append(head, body...)); err != nil {
-		return fmt.Errorf("writing configuration: %w", err)
-	}
-	return nil
 }
 
 // initialised is what ca init prints.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,9 +13,8 @@ import (
 
 	"github.com/kedge-ca/kedge/api/authn"
 	"github.com/kedge-ca/kedge/ca"
-	"github.com/kedge-ca/kedge/ca/keystore/file"
-	"github.com/kedge-ca/kedge/ca/root/local"
 	"github.com/kedge-ca/kedge/ca/store/sqlite"
+	"github.com/kedge-ca/kedge/ca/vault"
 	"github.com/kedge-ca/kedge/fips"
 )
 
@@ -30,6 +28,9 @@ type instance struct {
 	current   atomic.Pointer[authn.Authenticator] // a reload replaces it
 	serving   *servingCertificate
 	upkeep    *upkeep
+
+	vault        *vault.Client // nil where nothing is in Vault
+	vaultMetrics *vaultMetrics
 }
 
 // openInstance opens what cfg describes. Nothing is made that should be there
@@ -51,14 +52,22 @@ func (i *instance) open(a *app, log *slog.Logger) error {
 	if _, err := os.Lstat(db); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("there is no authority in %s: make one with ca init, or restore %s from a backup", i.config.DataDir, db)
 	}
-	root, err := a.findRoot(i.config, i.module.Policy(), log)
+	i.vaultMetrics = newVaultMetrics()
+	if i.vault, err = a.openVault(i.config, i.vaultMetrics.observe); err != nil {
+		return err
+	}
+	root, err := a.findRoot(i.config, i.module.Policy(), i.vault, log)
+	if err != nil {
+		return err
+	}
+	keys, err := a.openKeys(i.config, i.vault)
 	if err != nil {
 		return err
 	}
 	if i.store, err = sqlite.Open(sqlite.Config{Dir: db}); err != nil {
 		return err
 	}
-	if i.custodian, err = a.openCustodian(i.config, i.module.Policy(), i.store, root); err != nil {
+	if i.custodian, err = openCustodian(i.config, i.module.Policy(), i.store, root, keys); err != nil {
 		return err
 	}
 	i.authority, err = ca.NewAuthority(ca.AuthorityConfig{
@@ -85,17 +94,9 @@ func (i *instance) open(a *app, log *slog.Logger) error {
 	return nil
 }
 
-// openCustodian opens the keys, and the custodian over them.
-func (a *app) openCustodian(cfg config, policy fips.Policy, store *sqlite.Store, root ca.Root) (*ca.Custodian, error) {
+// openCustodian makes the custodian over root, keys and state.
+func openCustodian(cfg config, policy fips.Policy, store *sqlite.Store, root ca.Root, keys ca.KeyStore) (*ca.Custodian, error) {
 	domain, err := cfg.domain()
-	if err != nil {
-		return nil, err
-	}
-	keySealer, err := a.sealer(cfg.Keys.Passphrase)
-	if err != nil {
-		return nil, fmt.Errorf("keys.passphrase: %w", err)
-	}
-	keys, err := file.New(file.Config{Dir: filepath.Join(cfg.DataDir, "keys"), Sealer: keySealer, KeyType: fips.KeyType(cfg.Keys.Type)})
 	if err != nil {
 		return nil, err
 	}
@@ -103,60 +104,6 @@ func (a *app) openCustodian(cfg config, policy fips.Policy, store *sqlite.Store,
 		TrustDomain: domain, Root: root, Keys: keys, State: store, Events: store,
 		Policy: policy, Lifetime: time.Duration(cfg.Intermediate.Lifetime),
 	})
-}
-
-// findRoot is the root of a server that starts. One that is not there stops no
-// start: issuing goes on while the intermediate lives, and the root may come back.
-// One that is there and suspicious does.
-func (a *app) findRoot(cfg config, policy fips.Policy, log *slog.Logger) (ca.Root, error) {
-	root, err := a.openRoot(cfg, policy)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		log.Error("the root is not there; issuing goes on while the intermediate lives", "error", err)
-		return absentRoot{func() (*local.Root, error) { return a.openRoot(cfg, policy) }}, nil
-	case err != nil:
-		return nil, err
-	}
-	return root, nil
-}
-
-// absentRoot looks for the root at each call.
-type absentRoot struct{ open func() (*local.Root, error) }
-
-func (r absentRoot) Anchor(ctx context.Context) (*x509.Certificate, error) {
-	root, err := r.open()
-	if err != nil {
-		return nil, err
-	}
-	return root.Anchor(ctx)
-}
-
-func (r absentRoot) SignIntermediate(ctx context.Context, csr []byte, p ca.IntermediateRequest) ([]*x509.Certificate, error) {
-	root, err := r.open()
-	if err != nil {
-		return nil, err
-	}
-	return root.SignIntermediate(ctx, csr, p)
-}
-
-func (a *app) openRoot(cfg config, policy fips.Policy) (*local.Root, error) {
-	sealer, err := a.sealer(cfg.Root.Passphrase)
-	if err != nil {
-		return nil, fmt.Errorf("root.passphrase: %w", err)
-	}
-	root, err := local.Open(local.Config{Dir: cfg.Root.Dir, Sealer: sealer, Policy: policy})
-	if err != nil {
-		return nil, fmt.Errorf("root: %w", err)
-	}
-	return root, nil
-}
-
-func (a *app) sealer(p passphraseConfig) (file.Sealer, error) {
-	passphrase, err := file.Passphrase(file.PassphraseSource{File: p.File, Env: p.Env, Credential: p.Credential}, a.getenv)
-	if err != nil {
-		return nil, err
-	}
-	return file.NewPassphraseSealer(passphrase)
 }
 
 // remember tells the authority which keys have live certificates.

@@ -60,26 +60,45 @@ func isUsable(i *ca.Intermediate, now time.Time) bool {
 	return i != nil && !now.Before(i.Certificate().NotBefore) && i.NotAfter().Sub(now) > ca.MinLeafTTL
 }
 
-// replaceRoot makes a new local root in the place of the expired one and publishes
-// it. When an earlier call was cut off in between, it goes on from there.
+// replaceRoot publishes a new root in the place of the expired one: a local root is
+// made here, one in Vault was made there before. When an earlier call was cut off
+// in between, it goes on from there.
 func (s *server) replaceRoot(ctx context.Context, now time.Time, expired *x509.Certificate) error {
-	domain, err := s.config.domain()
-	if err != nil {
-		return err
-	}
-	sealer, err := s.app.sealer(s.config.Root.Passphrase)
-	if err != nil {
-		return fmt.Errorf("root.passphrase: %w", err)
-	}
-	anchor, err := local.Renew(ctx, local.InitConfig{
-		Dir: s.config.Root.Dir, Sealer: sealer, TrustDomain: domain,
-		KeyType: fips.KeyType(s.config.Keys.Type), Policy: s.module.Policy(), Now: now,
-	}, expired)
+	anchor, err := s.successor(ctx, now, expired)
 	if err != nil {
 		return err
 	}
 	_, err = s.custodian.ReplaceExpired(ctx, now, anchor)
 	return err
+}
+
+func (s *server) successor(ctx context.Context, now time.Time, expired *x509.Certificate) (*x509.Certificate, error) {
+	if s.config.Root.Type != rootLocal {
+		root, err := s.app.openRoot(s.config, s.module.Policy(), s.vault)
+		if err != nil {
+			return nil, err
+		}
+		anchor, err := root.Anchor(ctx)
+		switch {
+		case err != nil:
+			return nil, err
+		case !now.Before(anchor.NotAfter):
+			return nil, ca.Refuse(ca.ReasonRootMismatch, "%s is the root that expired: make its successor there first (docs/roots.md), then repair again", s.config.describeRoot())
+		}
+		return anchor, nil
+	}
+	domain, err := s.config.domain()
+	if err != nil {
+		return nil, err
+	}
+	sealer, err := s.app.sealer(s.config.Root.Passphrase)
+	if err != nil {
+		return nil, fmt.Errorf("root.passphrase: %w", err)
+	}
+	return local.Renew(ctx, local.InitConfig{
+		Dir: s.config.Root.Dir, Sealer: sealer, TrustDomain: domain,
+		KeyType: fips.KeyType(s.config.Keys.Type), Policy: s.module.Policy(), Now: now,
+	}, expired)
 }
 
 func newRepairCommand(a *app) *cobra.Command {

@@ -48,7 +48,7 @@ func TestRepairThatWasCutOffGoesOn(t *testing.T) {
 	s := makeSite(t, a)
 	policy, err := fips.PolicyByName(s.config.FIPS.Profile)
 	require.NoError(t, err)
-	root, err := a.openRoot(s.config, policy)
+	root, err := a.openRoot(s.config, policy, nil)
 	require.NoError(t, err)
 	expired, err := root.Anchor(t.Context())
 	require.NoError(t, err)

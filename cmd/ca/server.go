@@ -78,9 +78,14 @@ func (s *server) register(r *prometheus.Registry) (*api.Metrics, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, c := range []prometheus.Collector{
+	all := []prometheus.Collector{
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), api.NewAuthorityCollector(s.metricState),
-	} {
+	}
+	if s.vault != nil {
+		s.vaultMetrics.status = s.vault.Status
+		all = append(all, s.vaultMetrics)
+	}
+	for _, c := range all {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}
@@ -179,7 +184,11 @@ func (s *server) start(ctx context.Context) <-chan error {
 		}
 		failed <- s.ops.Serve(s.opsListener)
 	}()
-	for _, work := range []func(context.Context){s.upkeep.run, s.reloadOnHangup, s.selfTestDaily, s.followHealth, tuneMemory} {
+	background := []func(context.Context){s.upkeep.run, s.reloadOnHangup, s.selfTestDaily, s.followHealth, tuneMemory}
+	if s.vault != nil {
+		background = append(background, s.vault.Run)
+	}
+	for _, work := range background {
 		s.background.Go(func() { work(ctx) })
 	}
 	return failed

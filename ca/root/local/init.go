@@ -59,6 +59,31 @@ func Init(ctx context.Context, c InitConfig) ([]ca.Anchor, error) {
 	return []ca.Anchor{{Certificate: active, Slot: ca.SlotActive}, {Certificate: standby, Slot: ca.SlotStandby}}, nil
 }
 
+// InitStandby makes a standby alone, for an active root that is elsewhere. It
+// reads StandbyDir and StandbySealer, not Dir and Sealer.
+func InitStandby(ctx context.Context, c InitConfig) (ca.Anchor, error) {
+	if c.StandbyDir == "" || c.StandbySealer == nil {
+		return ca.Anchor{}, fmt.Errorf("standby root needs a directory and a sealer")
+	}
+	if _, err := os.Lstat(c.StandbyDir); err == nil {
+		return ca.Anchor{}, fmt.Errorf("%s is there already; a root is never overwritten", c.StandbyDir)
+	}
+	cert, err := c.make(ctx, c.StandbyDir, c.StandbySealer)
+	if err != nil {
+		return ca.Anchor{}, fmt.Errorf("standby root: %w", err)
+	}
+	return ca.Anchor{Certificate: cert, Slot: ca.SlotStandby}, nil
+}
+
+// KeepCertificate stores the certificate of a root whose key is elsewhere in a new
+// directory, where ReadCertificate finds it.
+func KeepCertificate(dir string, cert *x509.Certificate) error {
+	if err := secretfile.MakeDir(dir); err != nil {
+		return err
+	}
+	return secretfile.CreatePublic(filepath.Join(dir, certFile), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}))
+}
+
 // make makes one root in a directory of its own.
 func (c InitConfig) make(ctx context.Context, dir string, sealer file.Sealer) (*x509.Certificate, error) {
 	if err := secretfile.MakeDir(dir); err != nil {

@@ -74,7 +74,13 @@ func (r *Root) SignIntermediate(ctx context.Context, csr []byte, p ca.Intermedia
 }
 
 func (r *Root) certificate() (*x509.Certificate, error) {
-	return readCertificate(filepath.Join(r.c.Dir, certFile))
+	return ReadCertificate(r.c.Dir)
+}
+
+// ReadCertificate reads the certificate of the root in dir, whose key may be
+// elsewhere.
+func ReadCertificate(dir string) (*x509.Certificate, error) {
+	return readCertificate(filepath.Join(dir, certFile))
 }
 
 // readCertificate reads a file of exactly one CA certificate.

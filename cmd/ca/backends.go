@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/kedge-ca/kedge/ca"
+	"github.com/kedge-ca/kedge/ca/keystore/file"
+	transit "github.com/kedge-ca/kedge/ca/keystore/vault"
+	"github.com/kedge-ca/kedge/ca/root/local"
+	vaultroot "github.com/kedge-ca/kedge/ca/root/vault"
+	"github.com/kedge-ca/kedge/ca/vault"
+	"github.com/kedge-ca/kedge/fips"
+)
+
+// openVault is the connection that root and keys share; nil where neither needs
+// one. It asks no server.
+func (a *app) openVault(cfg config, observe func(vault.Observation)) (*vault.Client, error) {
+	if !cfg.usesVault() {
+		return nil, nil
+	}
+	c := cfg.vaultClientConfig(a.now)
+	c.Observe = observe
+	return vault.New(c)
+}
+
+// openRoot opens the root. One that is elsewhere is not asked anything.
+func (a *app) openRoot(cfg config, policy fips.Policy, v *vault.Client) (ca.Root, error) {
+	if cfg.Root.Type != rootLocal {
+		return a.openRootInVault(cfg, policy, v)
+	}
+	sealer, err := a.sealer(cfg.Root.Passphrase)
+	if err != nil {
+		return nil, fmt.Errorf("root.passphrase: %w", err)
+	}
+	root, err := local.Open(local.Config{Dir: cfg.Root.Dir, Sealer: sealer, Policy: policy})
+	if err != nil {
+		return nil, fmt.Errorf("root: %w", err)
+	}
+	return root, nil
+}
+
+// openRootInVault opens the root in Vault; nil where the root is not there.
+func (a *app) openRootInVault(cfg config, policy fips.Policy, v *vault.Client) (ca.Root, error) {
+	switch cfg.Root.Type {
+	case rootVaultPKI:
+		return vaultroot.NewPKI(vaultroot.PKIConfig{Client: v, Mount: cfg.Root.Mount, Issuer: cfg.Root.Issuer, Policy: policy})
+	case rootVaultTransit:
+		return vaultroot.NewTransit(vaultroot.TransitConfig{
+			Client: v, Mount: cfg.Root.Mount, Key: cfg.Root.Key, Version: cfg.Root.KeyVersion, Policy: policy,
+			Anchor: func() (*x509.Certificate, error) { return local.ReadCertificate(cfg.Root.Dir) },
+		})
+	}
+	return nil, nil
+}
+
+// openKeys opens the store of the intermediates' keys.
+func (a *app) openKeys(cfg config, v *vault.Client) (ca.KeyStore, error) {
+	kind := fips.KeyType(cfg.Keys.Type)
+	if cfg.Keys.Store == keysVaultTransit {
+		return transit.NewStore(transit.StoreConfig{Client: v, Mount: cfg.Keys.Mount, Prefix: cfg.Keys.Prefix, KeyType: kind})
+	}
+	sealer, err := a.keySealer(cfg, v)
+	if err != nil {
+		return nil, err
+	}
+	return file.New(file.Config{Dir: filepath.Join(cfg.DataDir, "keys"), Sealer: sealer, KeyType: kind})
+}
+
+func (a *app) keySealer(cfg config, v *vault.Client) (file.Sealer, error) {
+	if kek := cfg.Keys.KEK; kek != (kekConfig{}) {
+		return transit.NewSealer(transit.SealerConfig{Client: v, Mount: kek.Mount, Key: kek.Key})
+	}
+	sealer, err := a.sealer(cfg.Keys.Passphrase)
+	if err != nil {
+		return nil, fmt.Errorf("keys.passphrase: %w", err)
+	}
+	return sealer, nil
+}
+
+func (a *app) sealer(p passphraseConfig) (file.Sealer, error) {
+	passphrase, err := file.Passphrase(file.PassphraseSource{File: p.File, Env: p.Env, Credential: p.Credential}, a.getenv)
+	if err != nil {
+		return nil, err
+	}
+	return file.NewPassphraseSealer(passphrase)
+}
+
+// findRoot is the root of a server that starts. One that is not there stops no
+// start: issuing goes on while the intermediate lives, and the root may come back.
+// One that is there and suspicious does.
+func (a *app) findRoot(cfg config, policy fips.Policy, v *vault.Client, log *slog.Logger) (ca.Root, error) {
+	root, err := a.openRoot(cfg, policy, v)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		log.Error("the root is not there; issuing goes on while the intermediate lives", "error", err)
+		return absentRoot{func() (ca.Root, error) { return a.openRoot(cfg, policy, v) }}, nil
+	case err != nil:
+		return nil, err
+	}
+	return root, nil
+}
+
+// absentRoot looks for the root at each call.
+type absentRoot struct{ open func() (ca.Root, error) }
+
+// Anchor implements ca.Root.
+func (r absentRoot) Anchor(ctx context.Context) (*x509.Certificate, error) {
+	root, err := r.open()
+	if err != nil {
+		return nil, err
+	}
+	return root.Anchor(ctx)
+}
+
+// SignIntermediate implements ca.Root.
+func (r absentRoot) SignIntermediate(ctx context.Context, csr []byte, p ca.IntermediateRequest) ([]*x509.Certificate, error) {
+	root, err := r.open()
+	if err != nil {
+		return nil, err
+	}
+	return root.SignIntermediate(ctx, csr, p)
+}

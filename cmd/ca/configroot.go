@@ -1,0 +1,205 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/kedge-ca/kedge/ca/vault"
+)
+
+// Where the root is, and where the intermediates' keys are.
+const (
+	rootLocal        = "local"
+	rootVaultPKI     = "vault-pki"
+	rootVaultTransit = "vault-transit"
+
+	keysFile         = "file"
+	keysVaultTransit = "vault-transit"
+)
+
+// rootConfig says where the root is. Dir holds the root's certificate, and its
+// sealed key where the root is local.
+type rootConfig struct {
+	Type       string           `yaml:"type" json:"type"`
+	Dir        string           `yaml:"dir" json:"dir,omitempty"`
+	Passphrase passphraseConfig `yaml:"passphrase" json:"passphrase,omitzero"`
+	Mount      string           `yaml:"mount" json:"mount,omitempty"`           // of Vault's engine
+	Issuer     string           `yaml:"issuer" json:"issuer,omitempty"`         // vault-pki; "" is the mount's default
+	Key        string           `yaml:"key" json:"key,omitempty"`               // vault-transit
+	KeyVersion int              `yaml:"keyVersion" json:"keyVersion,omitempty"` // vault-transit
+}
+
+// keysConfig says where the intermediates' keys are and what protects them.
+type keysConfig struct {
+	Type       string           `yaml:"type" json:"type"`
+	Store      string           `yaml:"store" json:"store"`
+	Passphrase passphraseConfig `yaml:"passphrase" json:"passphrase,omitzero"`
+	KEK        kekConfig        `yaml:"kek" json:"kek,omitzero"`        // instead of a passphrase
+	Mount      string           `yaml:"mount" json:"mount,omitempty"`   // store vault-transit
+	Prefix     string           `yaml:"prefix" json:"prefix,omitempty"` // store vault-transit
+}
+
+// kekConfig is a key-encryption key in Vault's transit engine.
+type kekConfig struct {
+	Mount string `yaml:"mount" json:"mount"`
+	Key   string `yaml:"key" json:"key"`
+}
+
+// vaultConfig is the connection that root and keys share.
+type vaultConfig struct {
+	Address    string           `yaml:"address" json:"address"`
+	Namespace  string           `yaml:"namespace" json:"namespace,omitempty"`
+	CAFile     string           `yaml:"caFile" json:"caFile"`
+	ServerName string           `yaml:"serverName" json:"serverName,omitempty"`
+	Timeout    duration         `yaml:"timeout" json:"timeout,omitzero"`
+	Login      vaultLoginConfig `yaml:"login" json:"login"`
+}
+
+// vaultLoginConfig is how to get a token; every file is read again at each login.
+type vaultLoginConfig struct {
+	Type         string `yaml:"type" json:"type"` // token-file, approle, kubernetes, jwt or certificate
+	Mount        string `yaml:"mount" json:"mount,omitempty"`
+	Role         string `yaml:"role" json:"role,omitempty"`
+	RoleID       string `yaml:"roleID" json:"roleID,omitempty"`
+	SecretIDFile string `yaml:"secretIDFile" json:"secretIDFile,omitempty"`
+	Wrapped      bool   `yaml:"wrapped" json:"wrapped,omitempty"` // secretIDFile holds a wrapping token
+	TokenFile    string `yaml:"tokenFile" json:"tokenFile,omitempty"`
+	CertFile     string `yaml:"certFile" json:"certFile,omitempty"`
+	KeyFile      string `yaml:"keyFile" json:"keyFile,omitempty"`
+}
+
+func (l vaultLoginConfig) build() vault.Login {
+	return vault.Login{
+		Type: vault.LoginType(l.Type), Mount: l.Mount, Role: l.Role, RoleID: l.RoleID, SecretIDFile: l.SecretIDFile,
+		Wrapped: l.Wrapped, TokenFile: l.TokenFile, CertFile: l.CertFile, KeyFile: l.KeyFile,
+	}
+}
+
+func (v vaultConfig) build(now func() time.Time) vault.Config {
+	return vault.Config{
+		Address: v.Address, Namespace: v.Namespace, CAFile: v.CAFile, ServerName: v.ServerName,
+		Timeout: time.Duration(v.Timeout), Login: v.Login.build(), Now: now,
+	}
+}
+
+// usesVault tells whether anything of the configuration is in Vault.
+func (c *config) usesVault() bool {
+	return c.Root.Type == rootVaultPKI || c.Root.Type == rootVaultTransit || c.Keys.Store == keysVaultTransit || c.Keys.KEK != kekConfig{}
+}
+
+// rootProblems holds root, keys and vault to each other: what a type does not
+// read must not be there, because somebody believes that it has an effect.
+func (c *config) rootProblems(add addProblem) {
+	switch c.Root.Type {
+	case rootLocal:
+		c.Root.Passphrase.problems("root.passphrase", add)
+		refuseSet(add, "root", "a local root", map[string]string{"mount": c.Root.Mount, "issuer": c.Root.Issuer, "key": c.Root.Key})
+	case rootVaultPKI:
+		mountProblem(add, "root.mount", c.Root.Mount)
+		if c.Root.Issuer != "" {
+			nameProblem(add, "root.issuer", c.Root.Issuer)
+		}
+		refuseSet(add, "root", "a root in Vault's PKI engine", map[string]string{"key": c.Root.Key, "passphrase": c.Root.Passphrase.source()})
+	case rootVaultTransit:
+		mountProblem(add, "root.mount", c.Root.Mount)
+		nameProblem(add, "root.key", c.Root.Key)
+		if c.Root.KeyVersion < 1 {
+			add("root.keyVersion", "name the version of the key that the root's certificate is for, such as 1")
+		}
+		refuseSet(add, "root", "a root key in Vault's transit engine", map[string]string{"issuer": c.Root.Issuer, "passphrase": c.Root.Passphrase.source()})
+	default:
+		add("root.type", "%q is none of %s, %s, %s", c.Root.Type, rootLocal, rootVaultPKI, rootVaultTransit)
+	}
+	if c.Root.Type != rootVaultTransit && c.Root.KeyVersion != 0 {
+		add("root.keyVersion", "only a root of type %s has it", rootVaultTransit)
+	}
+	c.keysProblems(add)
+	c.vaultProblems(add)
+}
+
+func (c *config) keysProblems(add addProblem) {
+	k := c.Keys
+	switch {
+	case k.Store == keysVaultTransit:
+		mountProblem(add, "keys.mount", k.Mount)
+		nameProblem(add, "keys.prefix", k.Prefix)
+		refuseSet(add, "keys", "a store in Vault", map[string]string{"passphrase": k.Passphrase.source(), "kek": k.KEK.Mount + k.KEK.Key})
+	case k.Store != keysFile:
+		add("keys.store", "%q is neither %s nor %s", k.Store, keysFile, keysVaultTransit)
+	default:
+		refuseSet(add, "keys", "a store of files", map[string]string{"mount": k.Mount, "prefix": k.Prefix})
+		if k.KEK == (kekConfig{}) {
+			k.Passphrase.problems("keys.passphrase", add)
+			return
+		}
+		mountProblem(add, "keys.kek.mount", k.KEK.Mount)
+		nameProblem(add, "keys.kek.key", k.KEK.Key)
+		refuseSet(add, "keys", "a store with a key-encryption key", map[string]string{"passphrase": k.Passphrase.source()})
+	}
+}
+
+func (c *config) vaultProblems(add addProblem) {
+	if !c.usesVault() {
+		if c.Vault != (vaultConfig{}) {
+			add("vault", "neither root nor keys are in Vault: leave the section out")
+		}
+		return
+	}
+	if _, err := vault.New(c.vaultClientConfig(time.Now)); err != nil {
+		add("vault", "%v", err)
+	}
+	for name, path := range map[string]string{
+		"caFile": c.Vault.CAFile, "login.secretIDFile": c.Vault.Login.SecretIDFile, "login.tokenFile": c.Vault.Login.TokenFile,
+		"login.certFile": c.Vault.Login.CertFile, "login.keyFile": c.Vault.Login.KeyFile,
+	} {
+		if path != "" && !filepath.IsAbs(path) {
+			add("vault."+name, "%q is not an absolute path", path)
+		}
+	}
+}
+
+func mountProblem(add addProblem, path, mount string) {
+	if err := vault.CheckMount(mount); err != nil {
+		add(path, "%v", err)
+	}
+}
+
+func nameProblem(add addProblem, path, name string) {
+	if err := vault.CheckName(name); err != nil {
+		add(path, "%v", err)
+	}
+}
+
+func refuseSet(add addProblem, section, what string, values map[string]string) {
+	for name, value := range values {
+		if value != "" {
+			add(section+"."+name, "%s does not read it: leave it out", what)
+		}
+	}
+}
+
+// source is whatever names the passphrase, "" if nothing does.
+func (p passphraseConfig) source() string { return p.File + p.Env + p.Credential }
+
+// vaultClientConfig is the connection with what other sections say about it.
+func (c *config) vaultClientConfig(now func() time.Time) vault.Config {
+	v := c.Vault.build(now)
+	v.RequireFIPS = c.FIPS.RequireExternal
+	return v
+}
+
+// describeRoot is one line for people.
+func (c *config) describeRoot() string {
+	switch c.Root.Type {
+	case rootVaultPKI:
+		issuer := c.Root.Issuer
+		if issuer == "" {
+			issuer = "the default issuer"
+		}
+		return fmt.Sprintf("%s in mount %s of %s", issuer, c.Root.Mount, c.Vault.Address)
+	case rootVaultTransit:
+		return fmt.Sprintf("key %s, version %d, in mount %s of %s", c.Root.Key, c.Root.KeyVersion, c.Root.Mount, c.Vault.Address)
+	}
+	return c.Root.Dir
+}
