@@ -116,6 +116,16 @@ func (b *Bundle) Active() *x509.Certificate {
 	return nil // NewBundle made this impossible
 }
 
+// slot is the part that the anchor plays, "" if it is not in the bundle.
+func (b *Bundle) slot(id AnchorID) Slot {
+	for _, a := range b.anchors {
+		if AnchorIDOf(a.Certificate) == id {
+			return a.Slot
+		}
+	}
+	return ""
+}
+
 // Contains tells whether the anchor is in the bundle.
 func (b *Bundle) Contains(id AnchorID) bool {
 	_, ok := b.ids[id]

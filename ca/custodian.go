@@ -266,7 +266,7 @@ func (c *Custodian) obtain(ctx context.Context, bundle *Bundle, key Key, now tim
 	if err != nil {
 		return nil, fmt.Errorf("checking the root's answer: %w", err)
 	}
-	if err := checkFresh(next, now, c.c.Lifetime); err != nil {
+	if err := errors.Join(checkSignedByActive(next, bundle), checkFresh(next, now, c.c.Lifetime)); err != nil {
 		return nil, fmt.Errorf("checking the root's answer: %w", err)
 	}
 	return next, nil
@@ -278,6 +278,18 @@ func rootError(err error) error {
 		return err
 	}
 	return &Error{Reason: ReasonRootUnavailable, Err: err}
+}
+
+// checkSignedByActive refuses an intermediate under a standby or a draining anchor.
+// Standby never signs, and an intermediate that is not under the active anchor is
+// due for renewal from its first moment, at every tick.
+func checkSignedByActive(i *Intermediate, bundle *Bundle) error {
+	active := AnchorIDOf(bundle.Active())
+	if i.anchorID == active {
+		return nil
+	}
+	return fmt.Errorf("the root signs under anchor %s (%s), and %s is active in bundle %d; configure the root of the active anchor, or make this one active by a rotation",
+		i.anchorID, bundle.slot(i.anchorID), active, bundle.seq)
 }
 
 // checkFresh refuses an intermediate that is not usable now or lives longer than

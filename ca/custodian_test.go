@@ -86,7 +86,11 @@ type custodyWorld struct {
 
 func newCustody(t *testing.T) *custodyWorld {
 	t.Helper()
-	c := catest.New(t)
+	return newCustodyOf(t, catest.New(t))
+}
+
+func newCustodyOf(t *testing.T, c *catest.CA) *custodyWorld {
+	t.Helper()
 	w := &custodyWorld{
 		root: &fakeRoot{c: c}, keys: &fakeKeys{keys: make(map[string]crypto.Signer)},
 		store: &catest.StateStore{}, events: &catest.Events{},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/kedge-ca/kedge/ca"
 	"github.com/kedge-ca/kedge/ca/catest"
+	"github.com/kedge-ca/kedge/fips"
 )
 
 // stuckKeys is a key store that cannot destroy, such as a read-only directory.
@@ -133,4 +134,56 @@ func TestStateOfAnotherTrustDomainIsNotTouched(t *testing.T) {
 	_, after, err := w.store.Load(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, before, after)
+}
+
+// It would be renewed at every tick, and leave a retired key behind each time.
+func TestRootThatSignsUnderTheStandbyRenewsNothing(t *testing.T) {
+	standby := catest.GenerateKey(t, fips.ECDSAP256)
+	c := catest.NewFrom(t, catest.Keys{
+		Root: catest.GenerateKey(t, fips.ECDSAP256), Standby: standby, Intermediate: catest.GenerateKey(t, fips.ECDSAP256),
+	})
+	w := newCustodyOf(t, c)
+	first, err := w.Tick(t.Context(), catest.Start, false)
+	require.NoError(t, err)
+	right := w.root.c
+	w.root.c = &catest.CA{Domain: c.Domain, Root: c.Standby, RootKey: standby, FIPS: c.FIPS}
+	for _, row := range []struct {
+		after time.Duration
+		force bool
+	}{{time.Hour, true}, {84 * time.Hour, false}, {85 * time.Hour, false}} {
+		supply, err := w.Tick(t.Context(), catest.Start.Add(row.after), row.force)
+		require.ErrorContains(t, err, ca.AnchorIDOf(c.Standby).String()+" (standby)")
+		require.ErrorContains(t, err, ca.AnchorIDOf(c.Root).String()+" is active in bundle 1")
+		require.False(t, supply.Renewed)
+		require.Equal(t, first.Intermediate.KeyID(), supply.Intermediate.KeyID())
+		require.Zero(t, supply.Retired)
+		w.check(t)
+	}
+	w.root.c = right
+	supply, err := w.Tick(t.Context(), catest.Start.Add(86*time.Hour), false)
+	require.NoError(t, err)
+	require.True(t, supply.Renewed)
+	w.check(t)
+}
+
+// A root that was issued again on its key is another anchor. What it signs is under
+// the active one of the two, whichever has the lower id, and so is not due at once.
+func TestOfTwoAnchorsWithOneKeyTheActiveOneSigns(t *testing.T) {
+	c := catest.New(t)
+	again, err := ca.NewRootCertificate(ca.RootRequest{
+		TrustDomain: c.Domain, NotBefore: catest.Start.Add(-time.Hour), NotAfter: catest.Start.Add(ca.RootLifetime),
+		Signer: c.RootKey, Policy: c.FIPS,
+	})
+	require.NoError(t, err)
+	for _, slots := range [][2]ca.Slot{{ca.SlotDraining, ca.SlotActive}, {ca.SlotActive, ca.SlotDraining}} {
+		c.Bundle, err = ca.NewBundle(c.Domain, 1, []ca.Anchor{{Certificate: c.Root, Slot: slots[0]}, {Certificate: again, Slot: slots[1]}})
+		require.NoError(t, err)
+		w := newCustodyOf(t, c)
+		first, err := w.Tick(t.Context(), catest.Start, false)
+		require.NoError(t, err)
+		require.Equal(t, c.Bundle.Active(), first.Intermediate.Anchor())
+		next, err := w.Tick(t.Context(), catest.Start.Add(time.Minute), false)
+		require.NoError(t, err)
+		require.False(t, next.Renewed)
+	}
 }

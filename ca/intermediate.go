@@ -106,8 +106,9 @@ func checkCAKey(c *x509.Certificate, policy fips.Policy) error {
 	return nil
 }
 
-// findAnchor follows the chain link by link to an anchor of the bundle. It
-// checks signatures and names but no dates.
+// findAnchor follows the chain link by link to an anchor of the bundle, the active
+// one where there are two of one key and name. It checks signatures and names but
+// no dates.
 func findAnchor(chain []*x509.Certificate, bundle *Bundle) (*x509.Certificate, error) {
 	for i := 1; i < len(chain); i++ {
 		if err := checkIssuedBy(chain[i-1], chain[i]); err != nil {
@@ -115,6 +116,9 @@ func findAnchor(chain []*x509.Certificate, bundle *Bundle) (*x509.Certificate, e
 		}
 	}
 	last := chain[len(chain)-1]
+	if active := bundle.Active(); checkIssuedBy(last, active) == nil {
+		return active, nil
+	}
 	for _, a := range bundle.anchors {
 		if checkIssuedBy(last, a.Certificate) == nil {
 			return a.Certificate, nil
