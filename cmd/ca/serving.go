@@ -118,7 +118,8 @@ func (s *servingCertificate) renew(ctx context.Context) error {
 }
 
 func (s *servingCertificate) obtain(ctx context.Context) (*serving, error) {
-	key, err := fips.GenerateKey(fips.ECDSAP256) // every client of every mesh accepts it
+	// P-256, which every client of every mesh accepts, but where the profile forbids it.
+	key, err := fips.GenerateKey(s.authority.Policy().DefaultKeyType())
 	if err != nil {
 		return nil, fmt.Errorf("making the server's key: %w", err)
 	}

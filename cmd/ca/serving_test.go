@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"errors"
 	"log/slog"
 	"strings"
@@ -113,4 +115,14 @@ func TestNewIntermediateRenewsTheServerCertificateAtOnce(t *testing.T) {
 	require.NoError(t, s.upkeep.tick(t.Context(), true))
 	require.True(t, s.serving.due())
 	require.True(t, s.serving.mayRetry())
+}
+
+// A P-256 key of the server's own would be refused by cnsa1, and nothing served.
+func TestServerHasAKeyThatItsProfileAllows(t *testing.T) {
+	for profile, want := range map[string]elliptic.Curve{"fips": elliptic.P256(), "fips-2031": elliptic.P256(), "cnsa1": elliptic.P384()} {
+		t.Run(profile, func(t *testing.T) {
+			s := newServer(t, makeSiteWith(t, at(time.Now()), func(c *config) { c.FIPS.Profile = profile }))
+			require.Equal(t, want, s.serving.current.Load().leaf.PublicKey.(*ecdsa.PublicKey).Curve)
+		})
+	}
 }

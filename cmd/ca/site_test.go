@@ -35,12 +35,19 @@ type site struct {
 // makeSite does what ca init does, at the time of a.
 func makeSite(t *testing.T, a *app) site {
 	t.Helper()
+	return makeSiteWith(t, a, func(*config) {})
+}
+
+// makeSiteWith is makeSite with flags of ca init.
+func makeSiteWith(t *testing.T, a *app, change func(*config)) site {
+	t.Helper()
 	dir := t.TempDir()
 	listen, err := freeAddr()
 	require.NoError(t, err)
 	o := &initOptions{config: defaultConfig(), secretsDir: filepath.Join(dir, "secrets"), configPath: filepath.Join(dir, "ca.yaml")}
 	o.config.TrustDomain, o.config.DataDir, o.config.Listen = "example.org", filepath.Join(dir, "data"), listen
 	o.config.ServerNames = []string{"127.0.0.1"}
+	change(&o.config)
 	require.NoError(t, o.complete())
 	policy, err := fips.PolicyByName(o.config.FIPS.Profile)
 	require.NoError(t, err)
