@@ -95,7 +95,7 @@ func (s *server) register(r *prometheus.Registry) (*api.Metrics, error) {
 
 // makeFront makes the gRPC server of the TLS port with both APIs.
 func (s *server) makeFront(metrics *api.Metrics) error {
-	config, err := s.tlsConfig([]string{"h2"}, fips.VerifyIfGiven)
+	config, err := s.tlsConfig([]string{"h2"}, fips.VerifyIfGiven, s.serving.Certificate)
 	if err != nil {
 		return err
 	}
@@ -128,11 +128,11 @@ func (s *server) makeFront(metrics *api.Metrics) error {
 	})
 }
 
-// tlsConfig is the configuration of a listener: our certificate, and the bundle
-// in force as the anchors of clients.
-func (s *server) tlsConfig(protocols []string, auth fips.ClientAuth) (*tls.Config, error) {
+// tlsConfig is the configuration of a listener: its certificate, and the bundle in
+// force as the anchors of clients.
+func (s *server) tlsConfig(protocols []string, auth fips.ClientAuth, certificate func() (*tls.Certificate, error)) (*tls.Config, error) {
 	c := fips.ServerTLSConfig{
-		Certificate: s.serving.Certificate, NextProtos: protocols, ClientAuth: auth, MinVersion: minTLSVersion(s.config),
+		Certificate: certificate, NextProtos: protocols, ClientAuth: auth, MinVersion: minTLSVersion(s.config),
 	}
 	if auth != fips.NoClientCert {
 		empty := x509.NewCertPool()
@@ -162,12 +162,16 @@ func (s *server) makeOps(registry *prometheus.Registry) error {
 	s.ops = &http.Server{
 		Handler:           api.NewOps(registry, func() error { return s.authority.Ready(s.app.now()) }),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10,
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // handshakes that failed, mostly
 	}
 	if !s.config.Ops.TLS {
 		return nil
 	}
-	var err error
-	s.ops.TLSConfig, err = s.tlsConfig([]string{"http/1.1"}, fips.NoClientCert)
+	certificate, err := s.serving.orStopgap()
+	if err != nil {
+		return err
+	}
+	s.ops.TLSConfig, err = s.tlsConfig([]string{"http/1.1"}, fips.NoClientCert, certificate)
 	return err
 }
 

@@ -43,6 +43,29 @@ func (s *servingCertificate) Certificate() (*tls.Certificate, error) {
 	return current.certificate, nil
 }
 
+// orStopgap presents what Certificate does, and before there is one, a self-signed
+// certificate that names nobody: a probe of health reads through it that nothing can
+// be issued, when everything has expired. Whoever verifies refuses it. The TLS port
+// of the APIs never presents it.
+func (s *servingCertificate) orStopgap() (func() (*tls.Certificate, error), error) {
+	policy := s.authority.Policy()
+	key, err := fips.GenerateKey(policy.DefaultKeyType())
+	if err != nil {
+		return nil, fmt.Errorf("making the stopgap's key: %w", err)
+	}
+	leaf, err := ca.NewStopgapCertificate(key, policy, s.now())
+	if err != nil {
+		return nil, err
+	}
+	stopgap := &tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key, Leaf: leaf}
+	return func() (*tls.Certificate, error) {
+		if current := s.current.Load(); current != nil {
+			return current.certificate, nil
+		}
+		return stopgap, nil
+	}, nil
+}
+
 // Signer is the key and chain of the current certificate, for signed reports.
 func (s *servingCertificate) Signer() (crypto.Signer, [][]byte, error) {
 	certificate, err := s.Certificate()
