@@ -54,7 +54,7 @@ func newFuzzed(f *testing.F) *fuzzed {
 	w.token = w.Token(f, "a")
 	istio.Register(w.methods, w.Front)
 	require.NoError(f, kedgeapi.Register(w.methods, kedgeapi.Config{
-		Front: w.Front, Bundles: w.CA.Authority, Draining: make(chan struct{}), Watchers: 1,
+		Front: w.Front, Bundles: w.CA.Authority, Draining: make(chan struct{}), Watchers: 1, WatchersPerPeer: 1,
 	}))
 	return w
 }

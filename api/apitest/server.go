@@ -34,6 +34,7 @@ const Cluster = "test"
 type Options struct {
 	Handshakes     int                                       // 0: 64
 	Watchers       int                                       // 0: 100
+	WatchersEach   int                                       // of one peer; 0: 100
 	Queue          int                                       // 0: 1000
 	Rate           float64                                   // 0: 1e6 a second
 	Burst          int                                       // 0: 1e6
@@ -88,7 +89,7 @@ func New(t testing.TB, o Options) *Server {
 	require.NoError(t, err)
 	istio.Register(s.API.Registrar(), s.Front)
 	require.NoError(t, kedgeapi.Register(s.API.Registrar(), kedgeapi.Config{
-		Front: s.Front, Bundles: s.CA.Authority, Draining: s.API.Draining(), Watchers: or(o.Watchers, 100),
+		Front: s.Front, Bundles: s.CA.Authority, Draining: s.API.Draining(), Watchers: or(o.Watchers, 100), WatchersPerPeer: or(o.WatchersEach, 100),
 	}))
 	if o.Register != nil {
 		o.Register(s.API.Registrar())

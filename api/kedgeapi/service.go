@@ -29,25 +29,28 @@ type Bundles interface {
 
 // Config is what the service is made of; all fields are needed.
 type Config struct {
-	Front    Front
-	Bundles  Bundles
-	Draining <-chan struct{}
-	Watchers int // open streams at once
+	Front           Front
+	Bundles         Bundles
+	Draining        <-chan struct{}
+	Watchers        int // open streams at once
+	WatchersPerPeer int // of one IPv4 address, or one IPv6 network of 64 bits
 }
 
 // Register serves kedge.v1.CertificateAuthority on r.
 func Register(r grpc.ServiceRegistrar, c Config) error {
-	if c.Front == nil || c.Bundles == nil || c.Draining == nil || c.Watchers <= 0 {
-		return fmt.Errorf("certificate service needs a front, bundles, a drain signal and watchers above 0")
+	if c.Front == nil || c.Bundles == nil || c.Draining == nil || c.Watchers <= 0 || c.WatchersPerPeer <= 0 {
+		return fmt.Errorf("certificate service needs a front, bundles, a drain signal and limits of watchers above 0")
 	}
-	kedgev1.RegisterCertificateAuthorityServer(r, &service{c: c})
+	kedgev1.RegisterCertificateAuthorityServer(r, &service{
+		c: c, watchers: watchers{limit: c.Watchers, perPeer: c.WatchersPerPeer, peers: make(map[string]int)},
+	})
 	return nil
 }
 
 type service struct {
 	kedgev1.UnimplementedCertificateAuthorityServer
 	c        Config
-	watchers atomic.Int64
+	watchers watchers
 	last     atomic.Pointer[encodedBundle]
 }
 
@@ -102,10 +105,11 @@ func (s *service) GetBundle(context.Context, *kedgev1.GetBundleRequest) (*kedgev
 
 // WatchBundle implements kedge.v1.
 func (s *service) WatchBundle(_ *kedgev1.WatchBundleRequest, stream grpc.ServerStreamingServer[kedgev1.Bundle]) error {
-	defer s.watchers.Add(-1)
-	if n := s.watchers.Add(1); n > int64(s.c.Watchers) {
-		return ca.Refuse(ca.ReasonOverloaded, "%d watchers", n)
+	leave, err := s.watchers.enter(stream.Context())
+	if err != nil {
+		return err
 	}
+	defer leave()
 	var sent uint64
 	for {
 		changed := s.c.Bundles.BundleChanged()

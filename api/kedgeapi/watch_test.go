@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"github.com/kedge-ca/kedge/api"
@@ -63,6 +64,58 @@ func TestWatchersAreBounded(t *testing.T) {
 	})
 }
 
+func TestOnePeerDoesNotTakeThePlacesOfAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := catest.New(t)
+		var r registered
+		require.NoError(t, kedgeapi.Register(&r, kedgeapi.Config{
+			Front: noFront{}, Bundles: c.Authority, Draining: make(chan struct{}), Watchers: 7, WatchersPerPeer: 2,
+		}))
+		open := func(addr string) (leave func(), err error) {
+			ctx, cancel := context.WithCancel(peer.NewContext(t.Context(), &peer.Peer{Addr: address(addr)}))
+			t.Cleanup(cancel)
+			stream, end := &slowStream{ctx: ctx, sent: make(chan *kedgev1.Bundle)}, make(chan error, 1)
+			go func() { end <- r.service.WatchBundle(&kedgev1.WatchBundleRequest{}, stream) }()
+			select {
+			case <-stream.sent:
+				return cancel, nil
+			case err := <-end:
+				return cancel, err
+			}
+		}
+		refused := func(addr string) {
+			_, err := open(addr)
+			require.Equal(t, ca.ReasonOverloaded, ca.ReasonOf(err), addr)
+		}
+		leave, err := open("192.0.2.1:1000")
+		require.NoError(t, err)
+		_, err = open("[::ffff:192.0.2.1]:1001")
+		require.NoError(t, err)
+		refused("192.0.2.1:1002")
+		for range 2 {
+			_, err = open("[2001:db8::1]:1000")
+			require.NoError(t, err)
+		}
+		refused("[2001:db8::ffff:1%eth0]:1000")
+		for _, addr := range []string{"192.0.2.2:1000", "[2001:db8:0:1::1]:1000", "@"} {
+			_, err = open(addr)
+			require.NoError(t, err, addr)
+		}
+		refused("192.0.2.3:1000") // that would be the eighth
+
+		leave()
+		synctest.Wait()
+		_, err = open("192.0.2.1:1003")
+		require.NoError(t, err, "a place that was given back")
+	})
+}
+
+// address is the address of a peer.
+type address string
+
+func (address) Network() string  { return "test" }
+func (a address) String() string { return string(a) }
+
 // registered catches the service instead of serving it.
 type registered struct {
 	service kedgev1.CertificateAuthorityServer
@@ -82,7 +135,7 @@ func (noFront) Issue(context.Context, api.Order) (ca.Issued, error) {
 func newService(t *testing.T, bundles kedgeapi.Bundles, draining <-chan struct{}) kedgev1.CertificateAuthorityServer {
 	t.Helper()
 	var r registered
-	require.NoError(t, kedgeapi.Register(&r, kedgeapi.Config{Front: noFront{}, Bundles: bundles, Draining: draining, Watchers: 1}))
+	require.NoError(t, kedgeapi.Register(&r, kedgeapi.Config{Front: noFront{}, Bundles: bundles, Draining: draining, Watchers: 1, WatchersPerPeer: 1}))
 	return r.service
 }
 

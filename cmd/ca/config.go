@@ -123,15 +123,16 @@ type oidcConfig struct {
 }
 
 type limitsConfig struct {
-	RequestTimeout duration `yaml:"requestTimeout" json:"requestTimeout"`
-	Handshakes     int      `yaml:"handshakes" json:"handshakes"`         // concurrent TLS handshakes
-	Queue          int      `yaml:"queue" json:"queue"`                   // requests that may wait for a signature
-	IdentityRate   float64  `yaml:"identityRate" json:"identityRate"`     // certificates a second for one identity
-	IdentityBurst  int      `yaml:"identityBurst" json:"identityBurst"`   // certificates at once for one identity
-	Watchers       int      `yaml:"watchers" json:"watchers"`             // open bundle streams
-	DrainTimeout   duration `yaml:"drainTimeout" json:"drainTimeout"`     // for requests in flight at a stop
-	ConnectionAge  duration `yaml:"connectionAge" json:"connectionAge"`   // a connection is asked to reconnect after about so long
-	ConnectionIdle duration `yaml:"connectionIdle" json:"connectionIdle"` // an idle connection is closed after so long
+	RequestTimeout  duration `yaml:"requestTimeout" json:"requestTimeout"`
+	Handshakes      int      `yaml:"handshakes" json:"handshakes"`           // concurrent TLS handshakes
+	Queue           int      `yaml:"queue" json:"queue"`                     // requests that may wait for a signature
+	IdentityRate    float64  `yaml:"identityRate" json:"identityRate"`       // certificates a second for one identity
+	IdentityBurst   int      `yaml:"identityBurst" json:"identityBurst"`     // certificates at once for one identity
+	Watchers        int      `yaml:"watchers" json:"watchers"`               // open bundle streams
+	WatchersPerPeer int      `yaml:"watchersPerPeer" json:"watchersPerPeer"` // of one address
+	DrainTimeout    duration `yaml:"drainTimeout" json:"drainTimeout"`       // for requests in flight at a stop
+	ConnectionAge   duration `yaml:"connectionAge" json:"connectionAge"`     // a connection is asked to reconnect after about so long
+	ConnectionIdle  duration `yaml:"connectionIdle" json:"connectionIdle"`   // an idle connection is closed after so long
 }
 
 type logConfig struct {
@@ -154,7 +155,7 @@ func defaultConfig() config {
 			RequestTimeout: duration(10 * time.Second), Handshakes: 64, Queue: 1024,
 			// A workload needs a few certificates an hour; what comes at once is a restart of
 			// all replicas of one service account. In a day that is below 100 000 keys.
-			IdentityRate: 1, IdentityBurst: 5000, Watchers: 20_000,
+			IdentityRate: 1, IdentityBurst: 5000, Watchers: 20_000, WatchersPerPeer: 1000,
 			DrainTimeout: duration(20 * time.Second), ConnectionAge: duration(12 * time.Hour), ConnectionIdle: duration(15 * time.Minute),
 		},
 		Log: logConfig{Level: "info"},

@@ -79,6 +79,7 @@ func TestConfigurationIsRefused(t *testing.T) {
 		{"quota that is no number", "limits: {identityRate: .nan}\n", "ca.yaml:5:24", "above 0"},
 		{"quota without end", "limits: {identityRate: .inf}\n", "ca.yaml:5:24", "above 0"},
 		{"no workers", "limits: {queue: 0}\n", "ca.yaml:5:17", "above 0"},
+		{"no watchers of one peer", "limits: {watchersPerPeer: 0}\n", "ca.yaml:5:27", "above 0"},
 		{"negative quota", "limits: {identityRate: -1}\n", "ca.yaml:5:24", "above 0"},
 		{"old TLS", "minTLS: \"1.1\"\n", "ca.yaml:5:9", "neither"},
 		{"intermediate that lives too long", "intermediate: {lifetime: 1000h}\n", "ca.yaml:5:26", "not within"},

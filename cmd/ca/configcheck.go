@@ -171,6 +171,7 @@ func (c *config) limitProblems(add addProblem) {
 	}{
 		{"handshakes", float64(l.Handshakes)}, {"queue", float64(l.Queue)}, {"identityRate", l.IdentityRate},
 		{"identityBurst", float64(l.IdentityBurst)}, {"watchers", float64(l.Watchers)},
+		{"watchersPerPeer", float64(l.WatchersPerPeer)},
 		{"requestTimeout", float64(l.RequestTimeout)}, {"drainTimeout", float64(l.DrainTimeout)},
 	} {
 		if !(n.value > 0) || math.IsInf(n.value, 1) { // NaN is not above 0

@@ -124,7 +124,7 @@ func (s *server) makeFront(metrics *api.Metrics) error {
 	}
 	istio.Register(s.front.Registrar(), front)
 	return kedgeapi.Register(s.front.Registrar(), kedgeapi.Config{
-		Front: front, Bundles: s.authority, Draining: s.front.Draining(), Watchers: limits.Watchers,
+		Front: front, Bundles: s.authority, Draining: s.front.Draining(), Watchers: limits.Watchers, WatchersPerPeer: limits.WatchersPerPeer,
 	})
 }
 
