@@ -54,9 +54,14 @@ type EventReader interface {
 // it, and it stays spent after a crash. An unknown token is an *ca.Error with
 // ReasonTokenKeyUnknown, a spent one ReasonTokenUsed, one that has expired at
 // now ReasonTokenExpired. After any other error the token may be spent.
+//
+// Delete removes the tokens, spent or not, that expired before the time given, and
+// returns how many there were; they are unknown then. It lets records be written
+// meanwhile.
 type JoinTokens interface {
 	CreateJoinToken(ctx context.Context, t ca.JoinToken) error
 	UseJoinToken(ctx context.Context, hash [32]byte, now time.Time) (ca.JoinToken, error)
+	DeleteJoinTokens(ctx context.Context, expiredBefore time.Time) (int, error)
 }
 
 // Verifier is implemented by stores whose logs are tamper-evident.

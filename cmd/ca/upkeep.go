@@ -11,11 +11,12 @@ import (
 )
 
 // upkeep keeps a running server supplied: intermediate, own certificate, dead
-// keys. One goroutine runs it; force and repair take the same lock.
+// keys and join tokens. One goroutine runs it; force and repair take the same lock.
 type upkeep struct {
 	custodian *ca.Custodian
 	authority *ca.Authority
 	serving   *servingCertificate
+	tokens    tokenStore
 	now       func() time.Time
 	log       *slog.Logger
 
@@ -29,14 +30,24 @@ type upkeep struct {
 // upkeepEvery is how often upkeep looks; what it looks at is in memory.
 const upkeepEvery = 5 * time.Second
 
-// sweepEvery is how often retired keys are looked for while there are any.
+// sweepEvery is how often retired keys, while there are any, and expired join tokens
+// are looked for.
 const sweepEvery = time.Hour
+
+// tokenStore is where join tokens are.
+type tokenStore interface {
+	DeleteJoinTokens(ctx context.Context, expiredBefore time.Time) (int, error)
+}
+
+// keepTokens is how long a join token is kept after its end: whoever comes late
+// with it, or again, is told so, and not that there is no such token.
+const keepTokens = 7 * 24 * time.Hour
 
 // run works until ctx ends.
 func (u *upkeep) run(ctx context.Context) {
 	ticker := time.NewTicker(upkeepEvery)
 	defer ticker.Stop()
-	swept := u.now()
+	swept, tokensSwept := u.now(), time.Time{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -54,6 +65,21 @@ func (u *upkeep) run(ctx context.Context) {
 			}
 		}
 		u.renewServing(ctx)
+		if now.Sub(tokensSwept) >= sweepEvery {
+			tokensSwept = now
+			u.sweepTokens(ctx)
+		}
+	}
+}
+
+// sweepTokens deletes join tokens that have been of no use for long.
+func (u *upkeep) sweepTokens(ctx context.Context) {
+	n, err := u.tokens.DeleteJoinTokens(ctx, u.now().Add(-keepTokens))
+	if err != nil {
+		u.log.Warn("expired join tokens were not deleted", "error", err, "reason", ca.ReasonOf(err))
+	}
+	if n > 0 {
+		u.log.Info("expired join tokens deleted", "tokens", n)
 	}
 }
 

@@ -39,7 +39,8 @@ CREATE TABLE state (
   body    TEXT NOT NULL
 ){{strict}};
 
--- One-time tokens of machines, by SHA-256. A spent token keeps its row.
+-- One-time tokens of machines, by SHA-256. A spent token keeps its row until
+-- some time after it would have expired.
 CREATE TABLE join_tokens (
   hash       {{bytes}} PRIMARY KEY,
   identity   TEXT NOT NULL,

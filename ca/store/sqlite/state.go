@@ -107,6 +107,28 @@ func (s *Store) UseJoinToken(ctx context.Context, hash [32]byte, now time.Time) 
 	return token, nil
 }
 
+// deletePortion is how many tokens one transaction deletes: records wait for it.
+const deletePortion = 1000
+
+// DeleteJoinTokens implements store.JoinTokens.
+func (s *Store) DeleteJoinTokens(ctx context.Context, expiredBefore time.Time) (int, error) {
+	deleted := 0
+	for {
+		var n int64
+		err := s.exclusive(ctx, func(c *conn) (err error) {
+			n, err = c.exec("DELETE FROM join_tokens WHERE hash IN (SELECT hash FROM join_tokens WHERE expires_at < ? LIMIT ?)",
+				expiredBefore.UnixMicro(), int64(deletePortion))
+			return err
+		})
+		if err != nil {
+			return deleted, fmt.Errorf("deleting join tokens: %w", err)
+		}
+		if deleted += int(n); n < deletePortion {
+			return deleted, nil
+		}
+	}
+}
+
 // exclusive runs do in a transaction of its own.
 func (s *Store) exclusive(ctx context.Context, do func(*conn) error) error {
 	if s.writes == nil {

@@ -309,13 +309,15 @@ func everyCall(ctx context.Context, s store.Store) map[string]error {
 	_, replace := s.Replace(ctx, 0, ca.State{})
 	_, records := s.Records(ctx, ca.Query{})
 	_, evts := s.Events(ctx, 0, false, 0)
+	_, deleteTokens := s.DeleteJoinTokens(ctx, start)
 	_, use := s.UseJoinToken(ctx, [32]byte{1}, start)
 	return map[string]error{
 		"Load": load, "Replace": replace, "Records": records, "Events": evts, "UseJoinToken": use,
 		"Intend": s.Intend(ctx, record(9)), "Void": s.Void(ctx, record(0).Serial, "late"),
-		"Append":          s.Append(ctx, ca.Event{At: start, Actor: "system", Action: "late"}),
-		"CreateJoinToken": s.CreateJoinToken(ctx, token("late")),
-		"LiveKeys":        s.LiveKeys(ctx, start, func(ca.LiveKey) error { return nil }),
+		"Append":           s.Append(ctx, ca.Event{At: start, Actor: "system", Action: "late"}),
+		"CreateJoinToken":  s.CreateJoinToken(ctx, token("late")),
+		"DeleteJoinTokens": deleteTokens,
+		"LiveKeys":         s.LiveKeys(ctx, start, func(ca.LiveKey) error { return nil }),
 	}
 }
 

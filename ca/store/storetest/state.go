@@ -224,3 +224,41 @@ func tokenRefused(t *testing.T, b *bench) {
 	require.NoError(t, err, "and the store goes on")
 	require.Equal(t, token("one"), got)
 }
+
+func tokenDeleted(t *testing.T, b *bench) {
+	s := b.store(t)
+	deleted, err := s.DeleteJoinTokens(t.Context(), start)
+	require.NoError(t, err)
+	require.Zero(t, deleted)
+
+	spent, gone, kept := token("spent"), token("gone"), token("kept")
+	kept.ExpiresAt = kept.ExpiresAt.Add(time.Microsecond)
+	for _, created := range []ca.JoinToken{spent, gone, kept} {
+		require.NoError(t, s.CreateJoinToken(t.Context(), created))
+	}
+	const many = 1001 // more than a store may delete at a time
+	for n := range many {
+		more := token(fmt.Sprint("more-", n))
+		more.ExpiresAt = start.Add(-time.Hour)
+		require.NoError(t, s.CreateJoinToken(t.Context(), more))
+	}
+	_, err = s.UseJoinToken(t.Context(), spent.Hash, start)
+	require.NoError(t, err)
+
+	for _, row := range []struct {
+		before time.Time
+		want   int
+	}{{start.Add(-time.Hour), 0}, {start, many}, {start, 0}, {kept.ExpiresAt, 2}} {
+		deleted, err = s.DeleteJoinTokens(t.Context(), row.before)
+		require.NoError(t, err)
+		require.Equal(t, row.want, deleted, row.before)
+		s = b.store(t)
+	}
+	for _, token := range []ca.JoinToken{spent, gone} {
+		_, err = s.UseJoinToken(t.Context(), token.Hash, start)
+		requireReason(t, ca.ReasonTokenKeyUnknown, err)
+	}
+	got, err := s.UseJoinToken(t.Context(), kept.Hash, start)
+	require.NoError(t, err)
+	require.Equal(t, kept, got)
+}

@@ -47,6 +47,7 @@ func Run(t *testing.T, open Opener) {
 		"a join token is used once":                             tokenOnce,
 		"of many users of a token one wins":                     tokenRace,
 		"a join token that cannot be is refused":                tokenRefused,
+		"join tokens are deleted once they have expired":        tokenDeleted,
 		"a closed store does nothing":                           closed,
 		"what was acknowledged survives kill -9, at any moment": survivesKill,
 	} {
