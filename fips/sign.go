@@ -66,24 +66,13 @@ func schemeRSA(a x509.SignatureAlgorithm, h crypto.Hash, last byte) SignatureSch
 // always the module's. Cost: one signature and one verification. Errors:
 // ErrSignatureFault when the check fails, else whatever the signer returned.
 //
-// This is the only call of a private key in Kedge.
+// SignDigest below it is the only call of a private key in Kedge.
 func Sign(s crypto.Signer, scheme SignatureScheme, message []byte) ([]byte, error) {
-	pub := s.Public()
 	d, err := hashMessage(scheme, message)
 	if err != nil {
 		return nil, err
 	}
-	if err := schemeFits(pub, scheme); err != nil {
-		return nil, err
-	}
-	sig, err := s.Sign(rand.Reader, d, scheme.Hash)
-	if err != nil {
-		return nil, fmt.Errorf("signing: %w", err)
-	}
-	if err := verifyDigest(pub, scheme, d, sig); err != nil {
-		return nil, ErrSignatureFault
-	}
-	return sig, nil
+	return SignDigest(s, scheme, d)
 }
 
 // Verify checks sig over message with pub under scheme.
