@@ -83,10 +83,21 @@ func refuseStatus(status int, messages []string) error {
 		reason = ca.ReasonRootAnswer
 	case status == http.StatusServiceUnavailable && strings.Contains(text, "sealed"):
 		reason = ca.ReasonRootSealed
-	case status == http.StatusBadRequest && strings.Contains(text, "namespace not found"):
+	case isMissing(text):
 		reason = ca.ReasonRootMissing
 	}
 	return ca.Refuse(reason, "status %d: %s", status, clean(text))
+}
+
+// isMissing knows the sentences in which Vault says that something is not there
+// under a status that says something else.
+func isMissing(text string) bool {
+	for _, sentence := range []string{"unable to find PKI issuer", "no default issuer currently configured", "namespace not found", "no handler for route"} {
+		if strings.Contains(text, sentence) {
+			return true
+		}
+	}
+	return false
 }
 
 // maxSentence bounds what of a foreign answer gets into a log.

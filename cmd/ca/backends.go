@@ -7,32 +7,68 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 
+	"google.golang.org/grpc"
+
+	upstreamv1 "github.com/kedge-ca/kedge/api/kedge/upstream/v1"
+	"github.com/kedge-ca/kedge/api/upstream"
 	"github.com/kedge-ca/kedge/ca"
 	"github.com/kedge-ca/kedge/ca/keystore/file"
+	upstreamkeys "github.com/kedge-ca/kedge/ca/keystore/upstream"
 	transit "github.com/kedge-ca/kedge/ca/keystore/vault"
 	"github.com/kedge-ca/kedge/ca/root/local"
+	upstreamroot "github.com/kedge-ca/kedge/ca/root/upstream"
 	vaultroot "github.com/kedge-ca/kedge/ca/root/vault"
 	"github.com/kedge-ca/kedge/ca/vault"
 	"github.com/kedge-ca/kedge/fips"
 )
 
-// openVault is the connection that root and keys share; nil where neither needs
-// one. It asks no server.
-func (a *app) openVault(cfg config, observe func(vault.Observation)) (*vault.Client, error) {
-	if !cfg.usesVault() {
-		return nil, nil
+// outside are the connections to what holds root and keys elsewhere; nil where
+// nothing is there.
+type outside struct {
+	vault    *vault.Client
+	upstream *grpc.ClientConn
+}
+
+// connect makes the connections that cfg needs. It asks no server.
+func (a *app) connect(cfg config, observe func(vault.Observation)) (*outside, error) {
+	var o outside
+	var err error
+	if cfg.usesVault() {
+		c := cfg.vaultClientConfig(a.now)
+		c.Observe = observe
+		if o.vault, err = vault.New(c); err != nil {
+			return nil, err
+		}
 	}
-	c := cfg.vaultClientConfig(a.now)
-	c.Observe = observe
-	return vault.New(c)
+	if cfg.usesUpstream() {
+		uid := cfg.Upstream.UID
+		if uid < 0 {
+			uid = os.Geteuid()
+		}
+		if o.upstream, err = upstream.Dial(upstream.DialConfig{Socket: cfg.Upstream.Socket, Servers: []uint32{uint32(uid)}}); err != nil {
+			return nil, err
+		}
+	}
+	return &o, nil
+}
+
+func (o *outside) close() error {
+	if o == nil || o.upstream == nil {
+		return nil
+	}
+	return o.upstream.Close()
 }
 
 // openRoot opens the root. One that is elsewhere is not asked anything.
-func (a *app) openRoot(cfg config, policy fips.Policy, v *vault.Client) (ca.Root, error) {
-	if cfg.Root.Type != rootLocal {
-		return a.openRootInVault(cfg, policy, v)
+func (a *app) openRoot(cfg config, policy fips.Policy, o *outside) (ca.Root, error) {
+	switch cfg.Root.Type {
+	case rootVaultPKI, rootVaultTransit:
+		return a.openRootInVault(cfg, policy, o.vault)
+	case rootUpstream:
+		return upstreamroot.New(upstreamroot.Config{Client: upstreamv1.NewUpstreamClient(o.upstream), Policy: policy})
 	}
 	sealer, err := a.sealer(cfg.Root.Passphrase)
 	if err != nil {
@@ -60,12 +96,15 @@ func (a *app) openRootInVault(cfg config, policy fips.Policy, v *vault.Client) (
 }
 
 // openKeys opens the store of the intermediates' keys.
-func (a *app) openKeys(cfg config, v *vault.Client) (ca.KeyStore, error) {
+func (a *app) openKeys(cfg config, policy fips.Policy, o *outside) (ca.KeyStore, error) {
 	kind := fips.KeyType(cfg.Keys.Type)
-	if cfg.Keys.Store == keysVaultTransit {
-		return transit.NewStore(transit.StoreConfig{Client: v, Mount: cfg.Keys.Mount, Prefix: cfg.Keys.Prefix, KeyType: kind})
+	switch cfg.Keys.Store {
+	case keysVaultTransit:
+		return transit.NewStore(transit.StoreConfig{Client: o.vault, Mount: cfg.Keys.Mount, Prefix: cfg.Keys.Prefix, KeyType: kind})
+	case keysUpstream:
+		return upstreamkeys.New(upstreamkeys.Config{Client: upstreamv1.NewUpstreamClient(o.upstream), Policy: policy})
 	}
-	sealer, err := a.keySealer(cfg, v)
+	sealer, err := a.keySealer(cfg, o.vault)
 	if err != nil {
 		return nil, err
 	}
@@ -94,12 +133,12 @@ func (a *app) sealer(p passphraseConfig) (file.Sealer, error) {
 // findRoot is the root of a server that starts. One that is not there stops no
 // start: issuing goes on while the intermediate lives, and the root may come back.
 // One that is there and suspicious does.
-func (a *app) findRoot(cfg config, policy fips.Policy, v *vault.Client, log *slog.Logger) (ca.Root, error) {
-	root, err := a.openRoot(cfg, policy, v)
+func (a *app) findRoot(cfg config, policy fips.Policy, o *outside, log *slog.Logger) (ca.Root, error) {
+	root, err := a.openRoot(cfg, policy, o)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		log.Error("the root is not there; issuing goes on while the intermediate lives", "error", err)
-		return absentRoot{func() (ca.Root, error) { return a.openRoot(cfg, policy, v) }}, nil
+		return absentRoot{func() (ca.Root, error) { return a.openRoot(cfg, policy, o) }}, nil
 	case err != nil:
 		return nil, err
 	}

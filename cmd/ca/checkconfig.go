@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -54,6 +55,9 @@ func (a *app) checkRoot(ctx context.Context, cfg config) []checkResult {
 		}
 		results = append(results, files)
 	}
+	if cfg.Root.Type == rootUpstream {
+		results = append(results, a.checkUpstream(ctx, cfg))
+	}
 	if !cfg.usesVault() {
 		return results
 	}
@@ -62,6 +66,33 @@ func (a *app) checkRoot(ctx context.Context, cfg config) []checkResult {
 		return append(results, checkResult{"root", "root-reachable", ca.LevelFail, err.Error(), "docs/configuration.md describes the section vault"})
 	}
 	return append(results, rootResults(backends.preflight(ctx, a.now()))...)
+}
+
+// checkUpstream asks ca-upstream for its anchor.
+func (a *app) checkUpstream(ctx context.Context, cfg config) checkResult {
+	r := checkResult{"root", "root-reachable", ca.LevelOK, cfg.Upstream.Socket, ""}
+	anchor, err := func() (*x509.Certificate, error) {
+		policy, err := fips.PolicyByName(cfg.FIPS.Profile)
+		if err != nil {
+			return nil, err
+		}
+		o, err := a.connect(cfg, nil)
+		if err != nil {
+			return nil, err
+		}
+		defer o.close() //nolint:errcheck // nothing is in flight any more
+		root, err := a.openRoot(cfg, policy, o)
+		if err != nil {
+			return nil, err
+		}
+		return root.Anchor(ctx)
+	}()
+	if err != nil {
+		r.fault(ca.LevelFail, err.Error(), "start ca-upstream, as the user that upstream.uid names")
+		return r
+	}
+	r.Detail = fmt.Sprintf("%s: signs under anchor %.8s (%s), which ends in %s", cfg.Upstream.Socket, ca.AnchorIDOf(anchor), anchor.Subject.CommonName, short(anchor.NotAfter.Sub(a.now())))
+	return r
 }
 
 // checkKeyFiles holds the directories of keys and records, and the keys in them,

@@ -29,6 +29,7 @@ type config struct {
 	Root         rootConfig         `yaml:"root" json:"root"`
 	Keys         keysConfig         `yaml:"keys" json:"keys"`
 	Vault        vaultConfig        `yaml:"vault" json:"vault,omitzero"`
+	Upstream     upstreamConfig     `yaml:"upstream" json:"upstream"`
 	Intermediate intermediateConfig `yaml:"intermediate" json:"intermediate"`
 	Profiles     []profileConfig    `yaml:"profiles" json:"profiles"`
 	Policy       policyConfig       `yaml:"policy" json:"policy"`
@@ -147,6 +148,7 @@ func defaultConfig() config {
 		FIPS:         fipsConfig{Profile: "fips", Sunset: "warn"},
 		Root:         rootConfig{Type: rootLocal},
 		Keys:         keysConfig{Store: keysFile},
+		Upstream:     noUpstream,
 		Intermediate: intermediateConfig{Lifetime: duration(7 * 24 * time.Hour)},
 		Profiles:     []profileConfig{{Name: "workload"}},
 		Policy:       policyConfig{Rules: []ruleConfig{{Name: "every workload", Profile: "workload"}}},
@@ -251,7 +253,7 @@ func (c *config) fillPaths() {
 	if c.AdminSocket == "" {
 		c.AdminSocket = c.DataDir + "/admin.sock"
 	}
-	if c.Root.Dir == "" && c.Root.Type != rootVaultPKI {
+	if c.Root.Dir == "" && (c.Root.Type == rootLocal || c.Root.Type == rootVaultTransit) {
 		c.Root.Dir = c.DataDir + "/root"
 	}
 }

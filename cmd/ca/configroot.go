@@ -13,9 +13,11 @@ const (
 	rootLocal        = "local"
 	rootVaultPKI     = "vault-pki"
 	rootVaultTransit = "vault-transit"
+	rootUpstream     = "upstream"
 
 	keysFile         = "file"
 	keysVaultTransit = "vault-transit"
+	keysUpstream     = "upstream"
 )
 
 // rootConfig says where the root is. Dir holds the root's certificate, and its
@@ -45,6 +47,15 @@ type kekConfig struct {
 	Mount string `yaml:"mount" json:"mount"`
 	Key   string `yaml:"key" json:"key"`
 }
+
+// upstreamConfig is the socket of ca-upstream, which root and keys share.
+type upstreamConfig struct {
+	Socket string `yaml:"socket" json:"socket"`
+	UID    int    `yaml:"uid" json:"uid"` // of ca-upstream; -1 is this server's own
+}
+
+// noUpstream is a configuration that says nothing of it.
+var noUpstream = upstreamConfig{UID: -1}
 
 // vaultConfig is the connection that root and keys share.
 type vaultConfig struct {
@@ -88,6 +99,11 @@ func (c *config) usesVault() bool {
 	return c.Root.Type == rootVaultPKI || c.Root.Type == rootVaultTransit || c.Keys.Store == keysVaultTransit || c.Keys.KEK != kekConfig{}
 }
 
+// usesUpstream tells whether anything of the configuration is behind ca-upstream.
+func (c *config) usesUpstream() bool {
+	return c.Root.Type == rootUpstream || c.Keys.Store == keysUpstream
+}
+
 // rootProblems holds root, keys and vault to each other: what a type does not
 // read must not be there, because somebody believes that it has an effect.
 func (c *config) rootProblems(add addProblem) {
@@ -108,14 +124,24 @@ func (c *config) rootProblems(add addProblem) {
 			add("root.keyVersion", "name the version of the key that the root's certificate is for, such as 1")
 		}
 		refuseSet(add, "root", "a root key in Vault's transit engine", map[string]string{"issuer": c.Root.Issuer, "passphrase": c.Root.Passphrase.source()})
+	case rootUpstream:
+		refuseSet(add, "root", "a root behind ca-upstream", map[string]string{
+			"mount": c.Root.Mount, "issuer": c.Root.Issuer, "key": c.Root.Key, "passphrase": c.Root.Passphrase.source(),
+		})
 	default:
-		add("root.type", "%q is none of %s, %s, %s", c.Root.Type, rootLocal, rootVaultPKI, rootVaultTransit)
+		add("root.type", "%q is none of %s, %s, %s, %s", c.Root.Type, rootLocal, rootVaultPKI, rootVaultTransit, rootUpstream)
 	}
 	if c.Root.Type != rootVaultTransit && c.Root.KeyVersion != 0 {
 		add("root.keyVersion", "only a root of type %s has it", rootVaultTransit)
 	}
 	c.keysProblems(add)
 	c.vaultProblems(add)
+	switch {
+	case !c.usesUpstream() && c.Upstream != noUpstream:
+		add("upstream", "neither root nor keys are behind ca-upstream: leave the section out")
+	case c.usesUpstream() && !filepath.IsAbs(c.Upstream.Socket):
+		add("upstream.socket", "%q is not an absolute path", c.Upstream.Socket)
+	}
 }
 
 func (c *config) keysProblems(add addProblem) {
@@ -125,8 +151,12 @@ func (c *config) keysProblems(add addProblem) {
 		mountProblem(add, "keys.mount", k.Mount)
 		nameProblem(add, "keys.prefix", k.Prefix)
 		refuseSet(add, "keys", "a store in Vault", map[string]string{"passphrase": k.Passphrase.source(), "kek": k.KEK.Mount + k.KEK.Key})
+	case k.Store == keysUpstream:
+		refuseSet(add, "keys", "a store behind ca-upstream", map[string]string{
+			"passphrase": k.Passphrase.source(), "kek": k.KEK.Mount + k.KEK.Key, "mount": k.Mount, "prefix": k.Prefix,
+		})
 	case k.Store != keysFile:
-		add("keys.store", "%q is neither %s nor %s", k.Store, keysFile, keysVaultTransit)
+		add("keys.store", "%q is none of %s, %s, %s", k.Store, keysFile, keysVaultTransit, keysUpstream)
 	default:
 		refuseSet(add, "keys", "a store of files", map[string]string{"mount": k.Mount, "prefix": k.Prefix})
 		if k.KEK == (kekConfig{}) {
@@ -200,6 +230,9 @@ func (c *config) describeRoot() string {
 		return fmt.Sprintf("%s in mount %s of %s", issuer, c.Root.Mount, c.Vault.Address)
 	case rootVaultTransit:
 		return fmt.Sprintf("key %s, version %d, in mount %s of %s", c.Root.Key, c.Root.KeyVersion, c.Root.Mount, c.Vault.Address)
+	}
+	if c.Root.Type == rootUpstream {
+		return "the root behind " + c.Upstream.Socket
 	}
 	return c.Root.Dir
 }

@@ -217,6 +217,9 @@ func (a *app) makeAuthority(ctx context.Context, o *initOptions, policy fips.Pol
 	if err != nil {
 		return ca.Supply{}, err
 	}
+	if err := a.checkPlace(ctx, o, policy); err != nil {
+		return ca.Supply{}, fmt.Errorf("making the root: %w", err)
+	}
 	if err := o.makeDirs(); err != nil {
 		return ca.Supply{}, err
 	}
@@ -236,15 +239,16 @@ func (a *app) makeAuthority(ctx context.Context, o *initOptions, policy fips.Pol
 }
 
 func (a *app) firstSupply(ctx context.Context, cfg config, policy fips.Policy, store *sqlite.Store, anchors []ca.Anchor) (ca.Supply, error) {
-	client, err := a.openVault(cfg, nil)
+	o, err := a.connect(cfg, nil)
 	if err != nil {
 		return ca.Supply{}, err
 	}
-	root, err := a.openRoot(cfg, policy, client)
+	defer o.close() //nolint:errcheck // nothing is in flight any more
+	root, err := a.openRoot(cfg, policy, o)
 	if err != nil {
 		return ca.Supply{}, err
 	}
-	keys, err := a.openKeys(cfg, client)
+	keys, err := a.openKeys(cfg, policy, o)
 	if err != nil {
 		return ca.Supply{}, err
 	}

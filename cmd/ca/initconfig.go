@@ -22,6 +22,7 @@ func (o *initOptions) writeConfig() error {
 	}
 	file.addSection("fips", fipsSection)
 	file.addSection("vault", c.Vault.section())
+	file.addSection("upstream", c.Upstream.section())
 	file.addSection("keys", c.Keys.section())
 	file.addSection("root", c.Root.section())
 	file.addSection("authn", section{{Key: "joinTokens", Value: true}})
@@ -85,6 +86,15 @@ func (k keysConfig) section() section {
 	s.addSection("kek", kek)
 	s.add("mount", k.Mount)
 	s.add("prefix", k.Prefix)
+	return s
+}
+
+func (u upstreamConfig) section() section {
+	s := section{}
+	s.add("socket", u.Socket)
+	if u.UID >= 0 {
+		s = append(s, yaml.MapItem{Key: "uid", Value: u.UID})
+	}
 	return s
 }
 

@@ -34,13 +34,15 @@ type vaultInitOptions struct {
 
 // flags adds the flags; most of them are keys of the configuration that is written.
 func (o *vaultInitOptions) flags(f *pflag.FlagSet, c *config) {
-	f.StringVar(&c.Root.Type, "root", rootLocal, "where the root is: local, vault-pki or vault-transit")
+	f.StringVar(&c.Root.Type, "root", rootLocal, "where the root is: local, vault-pki, vault-transit or upstream")
 	f.StringVar(&c.Root.Mount, "root-mount", "", "mount of Vault's engine (default pki or transit)")
 	f.StringVar(&o.name, "root-name", "", "name of the issuer or key in Vault (default kedge-root)")
 	f.StringVar(&o.from, "root-from", rootFromCreate, "create a root in Vault, use an existing one, or import one")
 	f.StringVar(&o.importFile, "root-import-file", "", "PEM of the certificate and its key, for --root-from import")
 	f.StringVar(&o.setupTokenFile, "vault-setup-token-file", "", "file with a Vault token that may make the root; it is used once")
-	f.StringVar(&c.Keys.Store, "keys-store", keysFile, "where the intermediates' keys are: file or vault-transit")
+	f.StringVar(&c.Keys.Store, "keys-store", keysFile, "where the intermediates' keys are: file, vault-transit or upstream")
+	f.StringVar(&c.Upstream.Socket, "upstream-socket", "", "socket of ca-upstream, for --root upstream and --keys-store upstream")
+	f.IntVar(&c.Upstream.UID, "upstream-uid", c.Upstream.UID, "user id that ca-upstream runs as; -1 is this user")
 	f.StringVar(&c.Keys.Mount, "keys-mount", "", "mount of the transit engine, for --keys-store vault-transit")
 	f.StringVar(&c.Keys.Prefix, "keys-prefix", "", "prefix of the keys' names there; each replica needs one of its own")
 	f.StringVar(&c.Keys.KEK.Mount, "kek-mount", "", "mount of the transit engine whose key seals the intermediates' keys")
@@ -123,7 +125,7 @@ func setIfEmpty(s *string, value string) {
 // paths are the flags that name files.
 func (o *vaultInitOptions) paths(c *config) []*string {
 	l := &c.Vault.Login
-	return []*string{&o.setupTokenFile, &o.importFile, &c.Vault.CAFile, &l.SecretIDFile, &l.TokenFile, &l.CertFile, &l.KeyFile}
+	return []*string{&o.setupTokenFile, &o.importFile, &c.Upstream.Socket, &c.Vault.CAFile, &l.SecretIDFile, &l.TokenFile, &l.CertFile, &l.KeyFile}
 }
 
 // rootRequest is what the roots shall be.
@@ -150,7 +152,11 @@ func (a *app) makeRoots(ctx context.Context, o *initOptions, r rootRequest) ([]c
 		}
 		return local.Init(ctx, files)
 	}
-	active, err := a.makeVaultRoot(ctx, o, r)
+	makeActive := a.makeVaultRoot
+	if o.config.Root.Type == rootUpstream {
+		makeActive = a.findUpstreamRoot
+	}
+	active, err := makeActive(ctx, o, r)
 	if err != nil {
 		return nil, err
 	}
@@ -161,40 +167,93 @@ func (a *app) makeRoots(ctx context.Context, o *initOptions, r rootRequest) ([]c
 	return []ca.Anchor{{Certificate: active, Slot: ca.SlotActive}, standby}, nil
 }
 
-// makeVaultRoot makes, imports or finds the root in Vault.
-func (a *app) makeVaultRoot(ctx context.Context, o *initOptions, r rootRequest) (*x509.Certificate, error) {
+// vaultPlace is where ca init makes, imports or finds a root in Vault.
+type vaultPlace struct {
+	pki     *vaultroot.PKI // nil for a transit key
+	transit transit.KeyConfig
+}
+
+// openVaultPlace connects with the token for setting up, where there is one.
+func (a *app) openVaultPlace(o *initOptions, policy fips.Policy) (*vaultPlace, error) {
 	setup := o.config
 	if o.vault.setupTokenFile != "" {
 		setup.Vault.Login = vaultLoginConfig{Type: string(vault.LoginToken), TokenFile: o.vault.setupTokenFile}
 	}
-	client, err := a.openVault(setup, nil)
+	outside, err := a.connect(setup, nil)
+	if err != nil {
+		return nil, err
+	}
+	root := o.config.Root
+	if root.Type == rootVaultTransit {
+		return &vaultPlace{transit: transit.KeyConfig{Client: outside.vault, Mount: root.Mount, Name: root.Key, Version: root.KeyVersion}}, nil
+	}
+	pki, err := vaultroot.NewPKI(vaultroot.PKIConfig{Client: outside.vault, Mount: root.Mount, Issuer: root.Issuer, Policy: policy})
+	return &vaultPlace{pki: pki}, err
+}
+
+// checkPlace finds what would stop the making of a root elsewhere before anything
+// is made here.
+func (a *app) checkPlace(ctx context.Context, o *initOptions, policy fips.Policy) error {
+	switch o.config.Root.Type {
+	case rootLocal:
+		return nil
+	case rootUpstream:
+		_, err := a.findUpstreamRoot(ctx, o, rootRequest{policy: policy})
+		return err
+	}
+	place, err := a.openVaultPlace(o, policy)
+	switch {
+	case err != nil:
+		return err
+	case place.pki == nil:
+		return vaultroot.VacantTransit(ctx, place.transit)
+	case o.vault.from == rootFromExisting:
+		_, err := place.pki.Anchor(ctx)
+		return err
+	}
+	return place.pki.Vacant(ctx)
+}
+
+// makeVaultRoot makes, imports or finds the root in Vault.
+func (a *app) makeVaultRoot(ctx context.Context, o *initOptions, r rootRequest) (*x509.Certificate, error) {
+	place, err := a.openVaultPlace(o, r.policy)
 	if err != nil {
 		return nil, err
 	}
 	n := vaultroot.NewRoot{TrustDomain: r.domain, KeyType: fips.KeyType(o.config.Keys.Type), Now: r.now, Policy: r.policy}
-	if o.config.Root.Type == rootVaultTransit {
-		_, cert, err := vaultroot.CreateTransit(ctx, transit.KeyConfig{Client: client, Mount: o.config.Root.Mount, Name: o.config.Root.Key, Version: o.config.Root.KeyVersion}, n)
+	if place.pki == nil {
+		_, cert, err := vaultroot.CreateTransit(ctx, place.transit, n)
 		if err != nil {
 			return nil, err
 		}
 		return cert, local.KeepCertificate(o.config.Root.Dir, cert)
 	}
-	pki, err := vaultroot.NewPKI(vaultroot.PKIConfig{Client: client, Mount: o.config.Root.Mount, Issuer: o.config.Root.Issuer, Policy: r.policy})
-	if err != nil {
-		return nil, err
-	}
 	switch o.vault.from {
 	case rootFromExisting:
-		return pki.Use(ctx, n)
+		return place.pki.Use(ctx, n)
 	case rootFromImport:
 		bundle, err := secretfile.Read(o.vault.importFile, maxImport)
 		if err != nil {
 			return nil, fmt.Errorf("reading the root to import: %w", err)
 		}
 		defer clear(bundle)
-		return pki.Import(ctx, bundle, n)
+		return place.pki.Import(ctx, bundle, n)
 	}
-	return pki.Create(ctx, n)
+	return place.pki.Create(ctx, n)
+}
+
+// findUpstreamRoot asks ca-upstream for the root that it has.
+func (a *app) findUpstreamRoot(ctx context.Context, o *initOptions, r rootRequest) (*x509.Certificate, error) {
+	outside, err := a.connect(o.config, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer outside.close() //nolint:errcheck // nothing is in flight any more
+	root, err := a.openRoot(o.config, r.policy, outside)
+	if err != nil {
+		return nil, err
+	}
+	return root.Anchor(ctx)
 }
 
 // maxImport is far above a certificate and an RSA-4096 key.

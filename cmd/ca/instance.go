@@ -14,7 +14,6 @@ import (
 	"github.com/kedge-ca/kedge/api/authn"
 	"github.com/kedge-ca/kedge/ca"
 	"github.com/kedge-ca/kedge/ca/store/sqlite"
-	"github.com/kedge-ca/kedge/ca/vault"
 	"github.com/kedge-ca/kedge/fips"
 )
 
@@ -29,7 +28,7 @@ type instance struct {
 	serving   *servingCertificate
 	upkeep    *upkeep
 
-	vault        *vault.Client // nil where nothing is in Vault
+	outside      *outside
 	vaultMetrics *vaultMetrics
 }
 
@@ -53,14 +52,14 @@ func (i *instance) open(a *app, log *slog.Logger) error {
 		return fmt.Errorf("there is no authority in %s: make one with ca init, or restore %s from a backup", i.config.DataDir, db)
 	}
 	i.vaultMetrics = newVaultMetrics()
-	if i.vault, err = a.openVault(i.config, i.vaultMetrics.observe); err != nil {
+	if i.outside, err = a.connect(i.config, i.vaultMetrics.observe); err != nil {
 		return err
 	}
-	root, err := a.findRoot(i.config, i.module.Policy(), i.vault, log)
+	root, err := a.findRoot(i.config, i.module.Policy(), i.outside, log)
 	if err != nil {
 		return err
 	}
-	keys, err := a.openKeys(i.config, i.vault)
+	keys, err := a.openKeys(i.config, i.module.Policy(), i.outside)
 	if err != nil {
 		return err
 	}
@@ -122,8 +121,9 @@ func (i *instance) close() error {
 	if current := i.current.Load(); current != nil {
 		current.Close()
 	}
+	err := i.outside.close()
 	if i.store != nil {
-		return i.store.Close()
+		err = errors.Join(err, i.store.Close())
 	}
-	return nil
+	return err
 }

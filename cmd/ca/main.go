@@ -105,7 +105,7 @@ Run it:      ca serve --config /etc/kedge/ca.yaml`,
 	root.PersistentFlags().StringVarP(&a.output, "output", "o", "table", "output format: table, json or yaml")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkOutput() }
 	root.AddCommand(
-		newInitCommand(a), newDevCommand(a), newServeCommand(a), newConfigCommand(a), newRepairCommand(a),
+		newInitCommand(a), newDevCommand(a), newServeCommand(a), newConfigCommand(a), newIntermediateCommand(a), newRepairCommand(a),
 		newIssueCommand(a), newRenewCommand(a), newInspectCommand(a), newVerifyCommand(a),
 		newAuditCommand(a), newCheckCommand(a), newFIPSCommand(a), newTokenCommand(a), newVaultCommand(a), newVersionCommand(a),
 	)

@@ -190,7 +190,7 @@ func (c config) checkReload(next config) error {
 	for name, same := range map[string]bool{
 		"trustDomain": c.TrustDomain == next.TrustDomain, "dataDir": c.DataDir == next.DataDir, "listen": c.Listen == next.Listen,
 		"minTLS": c.MinTLS == next.MinTLS, "adminSocket": c.AdminSocket == next.AdminSocket, "ops": c.Ops == next.Ops,
-		"fips": c.FIPS == next.FIPS, "root": c.Root == next.Root, "keys": c.Keys == next.Keys, "vault": c.Vault == next.Vault, "intermediate": c.Intermediate == next.Intermediate,
+		"fips": c.FIPS == next.FIPS, "root": c.Root == next.Root, "keys": c.Keys == next.Keys, "vault": c.Vault == next.Vault, "upstream": c.Upstream == next.Upstream, "intermediate": c.Intermediate == next.Intermediate,
 		"limits": c.Limits == next.Limits,
 	} {
 		if !same {

@@ -74,7 +74,7 @@ func (s *server) replaceRoot(ctx context.Context, now time.Time, expired *x509.C
 
 func (s *server) successor(ctx context.Context, now time.Time, expired *x509.Certificate) (*x509.Certificate, error) {
 	if s.config.Root.Type != rootLocal {
-		root, err := s.app.openRoot(s.config, s.module.Policy(), s.vault)
+		root, err := s.app.openRoot(s.config, s.module.Policy(), s.outside)
 		if err != nil {
 			return nil, err
 		}

@@ -38,7 +38,9 @@ func (m *vaultMetrics) observe(o vault.Observation) {
 		result = "ok"
 	}
 	m.requests.WithLabelValues(o.Operation, result).Inc()
-	m.seconds.WithLabelValues(o.Operation).Observe(o.Took.Seconds())
+	if o.Took > 0 { // the renewals of a token are not timed
+		m.seconds.WithLabelValues(o.Operation).Observe(o.Took.Seconds())
+	}
 }
 
 // Describe implements prometheus.Collector.

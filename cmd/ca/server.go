@@ -81,8 +81,8 @@ func (s *server) register(r *prometheus.Registry) (*api.Metrics, error) {
 	all := []prometheus.Collector{
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), api.NewAuthorityCollector(s.metricState),
 	}
-	if s.vault != nil {
-		s.vaultMetrics.status = s.vault.Status
+	if s.outside.vault != nil {
+		s.vaultMetrics.status = s.outside.vault.Status
 		all = append(all, s.vaultMetrics)
 	}
 	for _, c := range all {
@@ -189,8 +189,8 @@ func (s *server) start(ctx context.Context) <-chan error {
 		failed <- s.ops.Serve(s.opsListener)
 	}()
 	background := []func(context.Context){s.upkeep.run, s.reloadOnHangup, s.selfTestDaily, s.followHealth, tuneMemory}
-	if s.vault != nil {
-		background = append(background, s.vault.Run)
+	if s.outside.vault != nil {
+		background = append(background, s.outside.vault.Run)
 	}
 	for _, work := range background {
 		s.background.Go(func() { work(ctx) })

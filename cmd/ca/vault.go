@@ -136,9 +136,11 @@ func (a *app) openVaultBackends(cfg config) (*vaultBackends, error) {
 	}
 	b := &vaultBackends{client: &vault.Client{}}
 	if cfg.Vault != (vaultConfig{}) {
-		if b.client, err = a.openVault(cfg, nil); err != nil {
+		o, err := a.connect(cfg, nil)
+		if err != nil {
 			return nil, err
 		}
+		b.client = o.vault
 	}
 	root, err := a.openRootInVault(cfg, policy, b.client)
 	if err != nil {

@@ -34,10 +34,7 @@ var pkiKeys = map[fips.KeyType]struct {
 // the configured issuer name. It refuses a name that is taken. The key never
 // leaves Vault.
 func (p *PKI) Create(ctx context.Context, n NewRoot) (*x509.Certificate, error) {
-	if p.c.Issuer == "" {
-		return nil, fmt.Errorf("making a root in vault: it needs an issuer name, so that a root that is there is not taken for it")
-	}
-	if err := p.refuseTaken(ctx); err != nil {
+	if err := p.Vacant(ctx); err != nil {
 		return nil, err
 	}
 	key, ok := pkiKeys[n.KeyType]
@@ -70,10 +67,7 @@ func (p *PKI) Create(ctx context.Context, n NewRoot) (*x509.Certificate, error) 
 // Import gives Vault a root that was made elsewhere: its certificate and its key in
 // PEM. Destroy the original afterwards.
 func (p *PKI) Import(ctx context.Context, bundle []byte, n NewRoot) (*x509.Certificate, error) {
-	if p.c.Issuer == "" {
-		return nil, fmt.Errorf("importing a root into vault: it needs an issuer name")
-	}
-	if err := p.refuseTaken(ctx); err != nil {
+	if err := p.Vacant(ctx); err != nil {
 		return nil, err
 	}
 	data, err := p.c.Client.Do(ctx, vault.Request{
@@ -100,11 +94,16 @@ func (p *PKI) Import(ctx context.Context, bundle []byte, n NewRoot) (*x509.Certi
 // Use takes the issuer that is there.
 func (p *PKI) Use(ctx context.Context, n NewRoot) (*x509.Certificate, error) { return p.fit(ctx, n) }
 
-func (p *PKI) refuseTaken(ctx context.Context) error {
-	switch _, err := p.issuer(ctx); {
+// Vacant refuses where the issuer's name is taken. It changes nothing.
+func (p *PKI) Vacant(ctx context.Context) error {
+	if p.c.Issuer == "" {
+		return fmt.Errorf("a new root in vault needs an issuer name, so that a root that is there is not taken for it")
+	}
+	_, err := p.issuer(ctx)
+	switch {
 	case err == nil:
-		return ca.Refuse(ca.ReasonRootRefused, "mount %s has an issuer %q already; nothing was made. Use it as it is, or choose another name", p.c.Mount, p.c.Issuer)
-	case ca.ReasonOf(err) != ca.ReasonRootMissing && ca.ReasonOf(err) != ca.ReasonRootUnavailable && ca.ReasonOf(err) != ca.ReasonRootRefused:
+		return ca.Refuse(ca.ReasonRootRefused, "mount %s has an issuer %q already; nothing was made. Use it as it is (--root-from existing), or choose another name", p.c.Mount, p.c.Issuer)
+	case ca.ReasonOf(err) != ca.ReasonRootMissing:
 		return err
 	}
 	return nil
@@ -131,11 +130,7 @@ func (p *PKI) fit(ctx context.Context, n NewRoot) (*x509.Certificate, error) {
 // CreateTransit makes a root key in a transit engine and the certificate for it,
 // which is signed there. The pinned version is key.Version().
 func CreateTransit(ctx context.Context, c transit.KeyConfig, n NewRoot) (*transit.Key, *x509.Certificate, error) {
-	_, err := transit.OpenKey(ctx, c)
-	switch {
-	case err == nil:
-		return nil, nil, ca.Refuse(ca.ReasonRootRefused, "there is a transit key %s already; nothing was made. Choose another name", c.Name)
-	case ca.ReasonOf(err) != ca.ReasonRootMissing:
+	if err := VacantTransit(ctx, c); err != nil {
 		return nil, nil, err
 	}
 	key, err := transit.CreateKey(ctx, c, n.KeyType)
@@ -150,4 +145,19 @@ func CreateTransit(ctx context.Context, c transit.KeyConfig, n NewRoot) (*transi
 		return nil, nil, err
 	}
 	return key, cert, nil
+}
+
+// VacantTransit refuses where the key's name is taken. It changes nothing.
+func VacantTransit(ctx context.Context, c transit.KeyConfig) error {
+	_, err := transit.OpenKey(ctx, c)
+	switch ca.ReasonOf(err) {
+	case ca.ReasonRootMissing:
+		return nil
+	case ca.ReasonRootKey:
+	default:
+		if err != nil {
+			return err
+		}
+	}
+	return ca.Refuse(ca.ReasonRootRefused, "there is a transit key %s already; nothing was made. Choose another name", c.Name)
 }

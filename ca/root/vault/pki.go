@@ -76,6 +76,9 @@ func (p *PKI) issuer(ctx context.Context) (*issuer, error) {
 		path = p.c.Mount + "/cert/ca_chain"
 	}
 	data, err := p.c.Client.Do(ctx, vault.Request{Operation: "read_issuer", Method: http.MethodGet, Path: path, Anonymous: true})
+	if ca.ReasonOf(err) == ca.ReasonRootDenied { // everybody may read it, where it is
+		return nil, ca.Refuse(ca.ReasonRootMissing, "there is no PKI engine at mount %s, or not in this namespace: %w", p.c.Mount, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the root's issuer: %w", err)
 	}
