@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"go.step.sm/crypto/kms/apiv1"
+	"go.step.sm/crypto/tpm"
 
 	"github.com/kedge-ca/kedge/ca"
 	"github.com/kedge-ca/kedge/fips"
@@ -82,7 +83,7 @@ func (k *Keys) Create(ctx context.Context, name string) (ca.Key, error) {
 	}
 	defer done()
 	signer, err := k.at.create(ctx, name)
-	if errors.Is(err, apiv1.AlreadyExistsError{}) {
+	if errors.Is(err, apiv1.AlreadyExistsError{}) || errors.Is(err, tpm.ErrExists) {
 		err = fmt.Errorf("%w (%s)", fs.ErrExist, k.uri(name))
 	}
 	if err != nil {

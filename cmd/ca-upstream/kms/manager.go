@@ -8,6 +8,7 @@ import (
 
 	stepkms "go.step.sm/crypto/kms"
 	"go.step.sm/crypto/kms/apiv1"
+	"go.step.sm/crypto/tpm"
 
 	"github.com/kedge-ca/kedge/fips"
 )
@@ -61,7 +62,7 @@ func checkURI(uri string) error {
 // isNotFound tells whether the service has no such key. PKCS#11 says so in words
 // only.
 func (m *Manager) isNotFound(err error) bool {
-	return errors.Is(err, apiv1.NotFoundError{}) || m.kind == apiv1.PKCS11 && strings.HasSuffix(err.Error(), " not found")
+	return errors.Is(err, apiv1.NotFoundError{}) || errors.Is(err, tpm.ErrNotFound) || m.kind == apiv1.PKCS11 && strings.HasSuffix(err.Error(), " not found")
 }
 
 // algorithm is what makes a key of a type: an algorithm and, for RSA, its bits.

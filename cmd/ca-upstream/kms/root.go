@@ -5,10 +5,14 @@ import (
 	"crypto"
 	"crypto/x509"
 	"fmt"
+	"io/fs"
+	"strings"
+	"time"
 
 	"go.step.sm/crypto/kms/apiv1"
 
 	"github.com/kedge-ca/kedge/ca"
+	"github.com/kedge-ca/kedge/ca/keystore/file"
 	"github.com/kedge-ca/kedge/fips"
 )
 
@@ -24,20 +28,62 @@ var _ ca.Root = (*Root)(nil)
 
 // Root opens the root's key, by its URI, and holds it to its certificate.
 func (m *Manager) Root(key string, anchor *x509.Certificate) (*Root, error) {
+	if _, err := m.Signer(key, anchor); err != nil {
+		return nil, err
+	}
+	return &Root{manager: m, key: key, anchor: anchor}, nil
+}
+
+// Signer opens a CA's key, by its URI, and holds it to policy and, unless that is
+// nil, to its certificate.
+func (m *Manager) Signer(key string, cert *x509.Certificate) (crypto.Signer, error) {
 	if err := checkURI(key); err != nil {
 		return nil, err
 	}
 	signer, err := m.signer(key)
 	if err != nil {
-		return nil, fmt.Errorf("opening the root's key: %w", err)
+		return nil, fmt.Errorf("opening key %s: %w", key, err)
 	}
-	if !fips.PublicKeyEqual(signer.Public(), anchor.PublicKey) {
-		return nil, fmt.Errorf("the root's key %s is not that of the certificate %q", key, anchor.Subject.CommonName)
+	if cert != nil && !fips.PublicKeyEqual(signer.Public(), cert.PublicKey) {
+		return nil, fmt.Errorf("key %s is not that of the certificate %q", key, cert.Subject.CommonName)
 	}
-	if d := m.c.Policy.CheckKey(signer.Public(), fips.UseCA, anchor.NotAfter); !d.Allow {
-		return nil, fmt.Errorf("the root's key: %s: %s", d.Code, d.Detail)
+	if d := m.c.Policy.CheckKey(signer.Public(), fips.UseCA, time.Time{}); !d.Allow {
+		return nil, fmt.Errorf("key %s: %s: %s", key, d.Code, d.Detail)
 	}
-	return &Root{manager: m, key: key, anchor: anchor}, nil
+	return signer, nil
+}
+
+// CreateRootKey makes a key at a URI. One that is there is an error: with some
+// services a second key would take its name.
+func (m *Manager) CreateRootKey(ctx context.Context, key string, keyType fips.KeyType) error {
+	if err := checkURI(key); err != nil {
+		return err
+	}
+	if _, err := m.signer(key); err == nil {
+		return fmt.Errorf("%s: %w", key, fs.ErrExist)
+	}
+	if m.kind == apiv1.SoftKMS {
+		return m.writeRootKey(ctx, key, keyType)
+	}
+	scheme, bits, err := algorithm(keyType)
+	if err != nil {
+		return err
+	}
+	_, err = m.keys.CreateKey(&apiv1.CreateKeyRequest{Name: key, SignatureAlgorithm: scheme, Bits: bits})
+	return err
+}
+
+// writeRootKey makes a software key and seals it into its file.
+func (m *Manager) writeRootKey(ctx context.Context, key string, keyType fips.KeyType) error {
+	sealer, err := file.NewPassphraseSealer(m.c.Password)
+	if err != nil {
+		return err
+	}
+	signer, err := fips.GenerateKey(keyType)
+	if err != nil {
+		return err
+	}
+	return file.WriteKey(ctx, file.KeyFile{Path: strings.TrimPrefix(key, "softkms:"), Name: "root", Sealer: sealer}, signer)
 }
 
 func (m *Manager) signer(key string) (crypto.Signer, error) {
