@@ -15,6 +15,7 @@ import (
 
 	"github.com/kedge-ca/kedge/api/apitest"
 	kedgev1 "github.com/kedge-ca/kedge/api/kedge/v1"
+	"github.com/kedge-ca/kedge/ca"
 )
 
 // answerLimit is far above the time that any answer takes; it only keeps a
@@ -85,20 +86,21 @@ func TestABodyThatLiesAboutItselfIsRefused(t *testing.T) {
 	rows := map[string]struct {
 		body []byte
 		more []string
-		grpc string // grpc-status, "" if it does not come so far
+		want ca.Reason // "" where gRPC itself refuses before it has a message
+		grpc string    // grpc-status, "" if it does not come so far
 	}{
-		"4 GiB by its prefix":         {[]byte{0, 255, 255, 255, 255, 0, 0, 0, 0, 0}, nil, "8"},
-		"one byte over the limit":     {message(make([]byte, 64<<10+1), false)[:1000], nil, "8"},
-		"32 MiB, compressed":          {message(bomb.Bytes(), true), []string{"grpc-encoding", "gzip"}, "12"},
-		"compressed, nobody says how": {message(bomb.Bytes(), true), nil, "13"},
-		"an unknown compression":      {message([]byte{1}, true), []string{"grpc-encoding", "br"}, "12"},
-		"a reserved flag":             {append([]byte{2}, issueMessage(t)[1:]...), nil, "13"},
-		"no message":                  {nil, nil, "13"},
-		"half a prefix":               {[]byte{0, 0, 0}, nil, "13"},
-		"half a message":              {issueMessage(t)[:50], nil, "13"},
-		"two messages":                {append(issueMessage(t), issueMessage(t)...), nil, ""},
-		"no protocol buffer":          {message(bytes.Repeat([]byte{0xff}, 64), false), nil, "13"},
-		"another content type":        {issueMessage(t), []string{"content-type", "application/json"}, ""},
+		"4 GiB by its prefix":         {[]byte{0, 255, 255, 255, 255, 0, 0, 0, 0, 0}, nil, "", "8"},
+		"one byte over the limit":     {message(make([]byte, 64<<10+1), false)[:1000], nil, "", "8"},
+		"32 MiB, compressed":          {message(bomb.Bytes(), true), []string{"grpc-encoding", "gzip"}, "", "12"},
+		"compressed, nobody says how": {message(bomb.Bytes(), true), nil, "", "13"},
+		"an unknown compression":      {message([]byte{1}, true), []string{"grpc-encoding", "br"}, "", "12"},
+		"a reserved flag":             {append([]byte{2}, issueMessage(t)[1:]...), nil, "", "13"},
+		"no message":                  {nil, nil, "", "13"},
+		"half a prefix":               {[]byte{0, 0, 0}, nil, "", "13"},
+		"half a message":              {issueMessage(t)[:50], nil, "", "13"},
+		"two messages":                {append(issueMessage(t), issueMessage(t)...), nil, "", "13"},
+		"no protocol buffer":          {message(bytes.Repeat([]byte{0xff}, 64), false), nil, ca.ReasonRequest, "3"},
+		"another content type":        {issueMessage(t), []string{"content-type", "application/json"}, "", ""},
 	}
 	for name, row := range rows {
 		t.Run(name, func(t *testing.T) {
@@ -110,9 +112,33 @@ func TestABodyThatLiesAboutItselfIsRefused(t *testing.T) {
 			if row.grpc != "" {
 				require.Equal(t, row.grpc, o.grpc, "%+v", o)
 			}
+			require.Equal(t, row.want, o.reason(t), "%+v", o)
 			require.Len(t, s.CA.Recorder.Records(), before)
 			requireAlive(t, s)
 		})
+	}
+}
+
+// TestAMessageThatIsNoneHasItsReasonInEveryMethod: gRPC reads a message before the
+// interceptors, and by itself would answer Internal, which Istio's agent retries.
+func TestAMessageThatIsNoneHasItsReasonInEveryMethod(t *testing.T) {
+	s := apitest.New(t, apitest.Options{})
+	for _, method := range []string{
+		issuePath, kedgev1.CertificateAuthority_GetBundle_FullMethodName, kedgev1.CertificateAuthority_WatchBundle_FullMethodName,
+		"/istio.v1.auth.IstioCertificateService/CreateCertificate", "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch",
+	} {
+		t.Run(method, func(t *testing.T) {
+			c := dialRaw(t, s)
+			c.call(t, method, message(bytes.Repeat([]byte{0xff}, 64), false))
+			o := c.end(t)
+			require.Equal(t, "3", o.grpc, "%+v", o)
+			require.Equal(t, ca.ReasonRequest, o.reason(t), "%+v", o)
+			require.Contains(t, s.Log.String(), "cannot parse invalid wire-format data", "the operator sees why")
+			requireAlive(t, s)
+		})
+	}
+	for protocol, want := range map[string]int{"kedge": 5, "istio": 1} {
+		require.EqualValues(t, want, counter(t, s, "kedge_refused_total", "reason", "request_malformed", "protocol", protocol))
 	}
 }
 

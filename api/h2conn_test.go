@@ -3,18 +3,24 @@ package api_test
 import (
 	"bytes"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/binary"
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	statuspb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/kedge-ca/kedge/api/apitest"
+	"github.com/kedge-ca/kedge/ca"
 )
 
 // rawConn speaks HTTP/2 frame by frame, as no client library would.
@@ -87,6 +93,25 @@ type outcome struct {
 // refused tells whether the server did not do what was asked.
 func (o outcome) refused() bool {
 	return o.closed || o.isReset || o.isGone || o.http != "200" || o.grpc != "" && o.grpc != "0"
+}
+
+// reason is the reason in the status's details, "" if it has none; one that has it
+// has a request id, too.
+func (o outcome) reason(t *testing.T) ca.Reason {
+	t.Helper()
+	raw, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(o.header["grpc-status-details-bin"], "="))
+	require.NoError(t, err)
+	var st statuspb.Status
+	require.NoError(t, proto.Unmarshal(raw, &st))
+	for _, detail := range st.GetDetails() {
+		var info errdetails.ErrorInfo
+		if detail.MessageIs(&info) {
+			require.NoError(t, detail.UnmarshalTo(&info))
+			require.Len(t, info.GetMetadata()["request_id"], 16)
+			return ca.Reason(info.GetReason())
+		}
+	}
+	return ""
 }
 
 // end reads until stream 1 or the connection ends.

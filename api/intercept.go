@@ -116,10 +116,13 @@ func (s *streamWithContext) Context() context.Context { return s.ctx }
 func (s *streamWithContext) RecvMsg(m any) error {
 	ctx, cancel := context.WithTimeout(s.ctx, s.wait)
 	defer cancel()
-	received := make(chan error, 1)
-	go func() { received <- s.ServerStream.RecvMsg(m) }() // ends with the call at the latest
+	received, e := make(chan error, 1), &envelope{message: m}
+	go func() { received <- s.ServerStream.RecvMsg(e) }() // ends with the call at the latest
 	select {
 	case err := <-received:
+		if err == nil {
+			err = e.open()
+		}
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
@@ -139,7 +142,7 @@ const maxLogged = 128
 func clip(method string) string { return method[:min(len(method), maxLogged)] }
 
 // refuse logs and counts err and makes what the client sees of it. A status that
-// gRPC itself made, such as a message that cannot be decoded, passes.
+// gRPC itself made, such as a deadline while a message came, passes.
 func (s *Server) refuse(ctx context.Context, method, id string, err error) error {
 	protocol := protocolOf(method)
 	var reason *ca.Error

@@ -78,14 +78,14 @@ func NewServer(c ServerConfig) (*Server, error) {
 			MaxConnectionAge: c.ConnectionAge, MaxConnectionAgeGrace: 2 * c.RequestTimeout, MaxConnectionIdle: c.ConnectionIdle,
 			Time: 60 * time.Second, Timeout: 20 * time.Second,
 		}),
-		grpc.InTapHandle(s.bound), grpc.UnaryInterceptor(s.unary), grpc.StreamInterceptor(s.stream), grpc.UnknownServiceHandler(unknownMethod),
+		grpc.ForceServerCodecV2(newCodec()), grpc.InTapHandle(s.bound), grpc.UnaryInterceptor(s.unary), grpc.StreamInterceptor(s.stream), grpc.UnknownServiceHandler(unknownMethod),
 	)
-	healthpb.RegisterHealthServer(s.grpc, s.health)
+	healthpb.RegisterHealthServer(s.Registrar(), s.health)
 	return s, nil
 }
 
 // Registrar is where adapters register their services.
-func (s *Server) Registrar() grpc.ServiceRegistrar { return s.grpc }
+func (s *Server) Registrar() grpc.ServiceRegistrar { return registrar{s.grpc, s} }
 
 // Draining is closed when a drain begins; streams end then.
 func (s *Server) Draining() <-chan struct{} { return s.drain.Done() }
