@@ -88,6 +88,9 @@ func New(c Config) (*Client, error) {
 	return client, nil
 }
 
+// Validate finds what cannot work in c without reading a file or asking a server.
+func (c Config) Validate() error { return c.check() }
+
 func (c *Config) check() error {
 	u, err := url.Parse(c.Address)
 	switch {

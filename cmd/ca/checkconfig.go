@@ -102,7 +102,7 @@ func checkKeyFiles(cfg config) checkResult {
 	var errs []error
 	keys := 0
 	for _, dir := range []string{cfg.DataDir, filepath.Join(cfg.DataDir, "db"), filepath.Join(cfg.DataDir, "keys"), cfg.Root.Dir} {
-		if dir == "" || filepath.Base(dir) == "keys" && cfg.Keys.Store != keysFile {
+		if dir == "" || filepath.Base(dir) == "keys" && (cfg.Keys.Store == keysVaultTransit || cfg.Keys.Store == keysUpstream) {
 			continue
 		}
 		if err := secretfile.CheckDir(dir); err != nil {

@@ -176,7 +176,7 @@ func (c *config) vaultProblems(add addProblem) {
 		}
 		return
 	}
-	if _, err := vault.New(c.vaultClientConfig(time.Now)); err != nil {
+	if err := c.vaultClientConfig(time.Now).Validate(); err != nil {
 		add("vault", "%v", err)
 	}
 	for name, path := range map[string]string{

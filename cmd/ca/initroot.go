@@ -84,6 +84,7 @@ func (v *vaultConfig) chooseLogin() {
 // complete chooses the defaults of a root in Vault.
 func (o *vaultInitOptions) complete(c *config) error {
 	c.Vault.chooseLogin()
+	setIfEmpty(&o.from, rootFromCreate)
 	switch c.Root.Type {
 	case rootVaultPKI:
 		setIfEmpty(&c.Root.Mount, "pki")
@@ -100,6 +101,7 @@ func (o *vaultInitOptions) complete(c *config) error {
 		if o.name != "" || o.importFile != "" || o.from != rootFromCreate {
 			return fmt.Errorf("--root-name, --root-from and --root-import-file are for a root in Vault")
 		}
+		return nil
 	}
 	switch o.from {
 	case rootFromCreate, rootFromExisting:

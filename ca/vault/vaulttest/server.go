@@ -98,6 +98,9 @@ disable_mlock = true
 	}
 }
 
+// Binary is the program, which is the command line too.
+func (s *Server) Binary() string { return s.binary }
+
 func (s *Server) path(name string) string { return filepath.Join(s.dir, name) }
 
 // launch starts the process and waits until it answers, sealed or not.
