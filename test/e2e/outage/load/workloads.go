@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/kedge-ca/kedge/api/authn/devissuer"
+	kedgev1 "github.com/kedge-ca/kedge/api/kedge/v1"
+	"github.com/kedge-ca/kedge/fips"
+)
+
+// identities is how many workloads ask in turn, so that none meets its quota.
+const identities = 100
+
+// patience is how long a workload waits; a server that is well answers in
+// milliseconds.
+const patience = 5 * time.Second
+
+// workloads are the callers and what they met.
+type workloads struct {
+	options options
+	issuer  *devissuer.Issuer
+	conn    *grpc.ClientConn
+	client  kedgev1.CertificateAuthorityClient
+	roots   *x509.CertPool
+	csr     []byte
+	running sync.WaitGroup
+
+	mu         sync.Mutex
+	begun      int
+	ok, failed int
+	slowest    time.Duration
+	reported   time.Time
+}
+
+func newWorkloads(o options, issuer *devissuer.Issuer) (*workloads, error) {
+	w := &workloads{options: o, issuer: issuer, roots: x509.NewCertPool()}
+	raw, err := os.ReadFile(o.bundle)
+	if err != nil {
+		return nil, fmt.Errorf("reading the bundle: %w", err)
+	}
+	if !w.roots.AppendCertsFromPEM(raw) {
+		return nil, fmt.Errorf("%s holds no certificate", o.bundle)
+	}
+	key, err := fips.GenerateKey(fips.ECDSAP256)
+	if err != nil {
+		return nil, err
+	}
+	if w.csr, err = fips.CreateRequest(&x509.CertificateRequest{}, key); err != nil {
+		return nil, err
+	}
+	config, err := fips.ClientTLS(fips.ClientTLSConfig{Roots: w.roots, NextProtos: []string{"h2"}})
+	if err != nil {
+		return nil, err
+	}
+	config.Time = o.now
+	w.conn, err = grpc.NewClient("passthrough:///"+o.server, grpc.WithTransportCredentials(credentials.NewTLS(config)))
+	if err != nil {
+		return nil, err
+	}
+	w.client = kedgev1.NewCertificateAuthorityClient(w.conn)
+	return w, nil
+}
+
+// begin has the next workload ask; it does not wait, so that slow answers do not
+// lower the rate.
+func (w *workloads) begin(ctx context.Context) {
+	w.mu.Lock()
+	n := w.begun
+	w.begun++
+	w.mu.Unlock()
+	w.running.Go(func() {
+		start := time.Now()
+		err := w.ask(context.WithoutCancel(ctx), n%identities)
+		w.note(err, time.Since(start))
+	})
+}
+
+// ask gets one certificate and verifies it.
+func (w *workloads) ask(ctx context.Context, n int) error {
+	now := w.options.now()
+	account := devissuer.ServiceAccount{Namespace: "load", Name: fmt.Sprintf("workload-%d", n), Audience: "istio-ca", TTL: time.Hour}
+	token, err := w.issuer.Token(account, now)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
+	answer, err := w.client.Issue(ctx, &kedgev1.IssueRequest{Csr: w.csr, Ttl: durationpb.New(time.Hour)})
+	if err != nil {
+		return err
+	}
+	leaf, err := x509.ParseCertificate(answer.GetCertificate())
+	if err != nil {
+		return fmt.Errorf("reading the certificate: %w", err)
+	}
+	above := x509.NewCertPool()
+	for _, der := range answer.GetChain() {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			return fmt.Errorf("reading the chain: %w", err)
+		}
+		above.AddCert(cert)
+	}
+	_, err = leaf.Verify(x509.VerifyOptions{Roots: w.roots, Intermediates: above, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	return err
+}
+
+// note counts an outcome and prints a failure.
+func (w *workloads) note(err error, took time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.slowest = max(w.slowest, took)
+	if err == nil {
+		w.ok++
+		return
+	}
+	w.failed++
+	fmt.Printf("%s after %s: %v\n", time.Now().UTC().Format(time.RFC3339Nano), took.Round(time.Millisecond), err)
+}
+
+// report writes the counts to the file stats, five times a second: certificates,
+// failures, the slowest in milliseconds, and whether the load is
+// held, with nothing on its way.
+func (w *workloads) report(held bool) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if time.Since(w.reported) < 200*time.Millisecond && !held {
+		return nil
+	}
+	w.reported = time.Now()
+	state := "running"
+	if held {
+		state = "held"
+	}
+	line := fmt.Sprintf("%d %d %d %s\n", w.ok, w.failed, w.slowest.Milliseconds(), state)
+	next := filepath.Join(w.options.dir, "stats.next")
+	if err := os.WriteFile(next, []byte(line), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(next, filepath.Join(w.options.dir, "stats"))
+}
