@@ -78,6 +78,10 @@ func New(c Config) (*Root, error) {
 	default:
 		return nil, fmt.Errorf("cas: unknown type %q: want softcas, stepcas or cloudcas", c.Type)
 	}
+	if i := c.Issuer; i != nil && i.Key == "" && i.Password == "" {
+		// The library would ask at a terminal.
+		return nil, fmt.Errorf("cas: provisioner %q needs a key, or a password for the key that step-ca offers", i.Provisioner)
+	}
 	return &Root{c: c}, nil
 }
 
