@@ -1,6 +1,7 @@
 package ca_test
 
 import (
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -68,6 +69,22 @@ func TestServerLinksNothingForbidden(t *testing.T) {
 	for _, d := range deps(t, module+"/cmd/ca") {
 		require.False(t, hasPrefix(d, forbidden...), d)
 	}
+}
+
+// TestModuleRequiresNothingOfSmallstep: a requirement alone decides versions, and
+// who audits the module reads it. What needs them is a module of its own (ADR 8).
+func TestModuleRequiresNothingOfSmallstep(t *testing.T) {
+	for _, file := range []string{"../go.mod", "../go.sum"} {
+		raw, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.Contains(t, string(raw), "google.golang.org/grpc", "the file is the right one")
+		for _, path := range []string{"smallstep", "step.sm", "miekg/pkcs11", "crypto11"} {
+			require.NotContains(t, string(raw), path, file)
+		}
+	}
+	nested, err := os.ReadFile("../cmd/ca-upstream/go.mod")
+	require.NoError(t, err)
+	require.Contains(t, string(nested), "github.com/smallstep/certificates")
 }
 
 // TestRuleFindsWhatItForbids keeps the rules above honest: they match what they
