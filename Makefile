@@ -26,7 +26,7 @@ LISTEN ?= 127.0.0.1:8443
 PKG    ?= ./...
 FUZZTIME ?= 10s
 
-.PHONY: help run test check build e2e bench tools proto artefact race lint vuln fuzz fmt tidy-check proto-check prerequisites clean
+.PHONY: help run test check build upstream e2e bench tools proto artefact race lint vuln fuzz fmt tidy-check proto-check prerequisites clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,11 @@ build: prerequisites ## Build bin/ca (FIPS=boring or native)
 	@mkdir -p bin
 	$(GO) build -trimpath -ldflags '-s -w' -o bin/ca ./cmd/ca
 	@echo "built bin/ca with the $(FIPS) backend, $$(du -m bin/ca | cut -f1) MB"
+
+upstream: prerequisites ## Build bin/ca-upstream, the bridge to HSMs, cloud keys and step-ca
+	@mkdir -p bin
+	cd cmd/ca-upstream && $(GO) build -trimpath -ldflags '-s -w' -o ../../bin/ca-upstream .
+	@echo "built bin/ca-upstream with the $(FIPS) backend, $$(du -m bin/ca-upstream | cut -f1) MB"
 
 run: build ## Start a working CA on loopback and print the next command
 	@exec bin/ca dev --dir "$(DIR)" --listen "$(LISTEN)"
@@ -88,7 +93,7 @@ proto: tools ## Generate code from the protocol buffers
 	test/tools/proto/generate.sh
 
 proto-check: proto
-	@git diff --exit-code -- api/kedge/v1 || { echo "generated code is not up to date: commit the result of make proto"; exit 1; }
+	@git diff --exit-code -- api/kedge || { echo "generated code is not up to date: commit the result of make proto"; exit 1; }
 
 tidy-check:
 	@$(GO) mod tidy -diff

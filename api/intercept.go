@@ -46,8 +46,8 @@ func (s *Server) bound(ctx context.Context, info *tap.Info) (context.Context, er
 	if s.streams[info.FullMethodName] {
 		return ctx, nil // see RecvMsg
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*s.c.RequestTimeout)
-	_ = cancel // gRPC ends the parent with the call
+	ctx, cancel := context.WithTimeout(ctx, 2*s.c.RequestTimeout) //nolint:gosec // gRPC ends the parent with the call
+	_ = cancel
 	return ctx, nil
 }
 

@@ -61,6 +61,6 @@ func peerOf(ctx context.Context) string {
 		return addr.String()
 	}
 	// 64 bits are within an address.
-	network, _ := addr.Prefix(64) //nolint:errcheck // see above
+	network, _ := addr.Prefix(64)
 	return network.String()
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -82,9 +83,9 @@ func (l *Login) check() error {
 
 // firstEmpty is the name of the first value that is empty; names and values alternate.
 func firstEmpty(pairs ...string) string {
-	for i := 0; i < len(pairs); i += 2 {
-		if pairs[i+1] == "" {
-			return pairs[i]
+	for pair := range slices.Chunk(pairs, 2) {
+		if pair[1] == "" {
+			return pair[0]
 		}
 	}
 	return ""

@@ -225,7 +225,7 @@ func (c *Client) watch(ctx context.Context, s *session) *session {
 			if !c.same(s) {
 				return s
 			}
-		case <-watcher.DoneCh():
+		case <-watcher.DoneCh(): //nolint:errcheck // whatever has ended it, a login follows
 			return s
 		case renewal := <-watcher.RenewCh():
 			s = c.extend(s, renewal.Secret)
