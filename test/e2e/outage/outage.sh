@@ -27,7 +27,7 @@ forward() {
 	for mode in "${MODES[@]}"; do hold "$mode"; done
 	set_clock $(($(<"$E2E_CLOCK") + 30))
 	for mode in "${MODES[@]}"; do
-		until (($(metric "$mode" 'kedge_certificate_not_after_timestamp_seconds{id="",role="server"') > EPOCHSECONDS + $(<"$E2E_CLOCK") * 3600)); do
+		until (($(metric "$mode" kedge_certificate_not_after_timestamp_seconds 'role="server"') > EPOCHSECONDS + $(<"$E2E_CLOCK") * 3600)); do
 			((SECONDS - start <= 30)) || fail "the server of $mode does not renew its own certificate"
 			sleep 0.1
 		done
@@ -104,10 +104,7 @@ shown() {
 }
 
 # failures MODE REASON prints how many requests to Vault ended so.
-failures() {
-	curl -sS --noproxy '*' "http://127.0.0.1:$(<"$E2E_DIR/$1/ops-port")/metrics" |
-		awk -v result="result=\"$2\"" '/^kedge_vault_requests_total/ && index($0, result) {sum += $NF} END {printf "%.0f\n", sum}'
-}
+failures() { metric "$1" kedge_vault_requests_total "result=\"$2\""; }
 
 # well demands that the server itself says that nothing is wrong any more.
 well() {

@@ -7,7 +7,7 @@ set_clock 0
 ca=$(clocked)
 for mode in "${MODES[@]}"; do
 	serve_mode "$mode" "$ca"
-	begin=$(metric "$mode" 'kedge_certificate_not_after_timestamp_seconds{id="')
+	begin=$(metric "$mode" kedge_certificate_not_after_timestamp_seconds 'role="intermediate"')
 	asked=$(grep -c '"type":"response"' "$VAULT_DIR/audit.log")
 	set_clock 90 # half of the seven days of an intermediate, and some
 	start=$SECONDS
@@ -20,7 +20,7 @@ for mode in "${MODES[@]}"; do
 	pki) expect "$E2E_DIR/asked" '"path":"pki/issuer/kedge-root/sign-intermediate"' ;;
 	transit) expect "$E2E_DIR/asked" '"path":"transit/sign/kedge-root/sha2-256"' ;;
 	esac
-	[[ $(metric "$mode" 'kedge_certificate_not_after_timestamp_seconds{id="') != "$begin" ]] || fail "the metrics show no new intermediate"
+	[[ $(metric "$mode" kedge_certificate_not_after_timestamp_seconds 'role="intermediate"') != "$begin" ]] || fail "the metrics show no new intermediate"
 	start=$SECONDS
 	until openssl s_client -connect "$(<"$E2E_DIR/$mode/listen")" -showcerts </dev/null >"$E2E_DIR/shown" 2>/dev/null &&
 		openssl x509 -in "$E2E_DIR/shown" -noout -checkend $((90 * 3600)) >/dev/null; do

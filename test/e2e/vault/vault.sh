@@ -146,10 +146,12 @@ serve_mode() {
 	wait_ready "serve-$1" "$(<"$E2E_DIR/$1/listen")"
 }
 
-# metric MODE NAME prints the sum of the samples of /metrics that begin so; 0 without.
+# metric MODE NAME [LABEL] prints the sum of the samples of /metrics whose names begin
+# so and that have the label; 0 without any.
 metric() {
+	local label=${3:-}
 	curl -sS --noproxy '*' "http://127.0.0.1:$(<"$E2E_DIR/$1/ops-port")/metrics" |
-		awk -v name="$2" 'index($0, name) == 1 {sum += $NF} END {printf "%.0f\n", sum}'
+		name=$2 label=$label awk 'index($0, ENVIRON["name"]) == 1 && (ENVIRON["label"] == "" || index($0, ENVIRON["label"])) {sum += $NF} END {printf "%.0f\n", sum}'
 }
 
 # clocked prints the path of a ca whose clock is ahead by the hours in the file that

@@ -33,7 +33,6 @@ type workloads struct {
 	conn    *grpc.ClientConn
 	client  kedgev1.CertificateAuthorityClient
 	roots   *x509.CertPool
-	csr     []byte
 	running sync.WaitGroup
 
 	mu         sync.Mutex
@@ -51,13 +50,6 @@ func newWorkloads(o options, issuer *devissuer.Issuer) (*workloads, error) {
 	}
 	if !w.roots.AppendCertsFromPEM(raw) {
 		return nil, fmt.Errorf("%s holds no certificate", o.bundle)
-	}
-	key, err := fips.GenerateKey(fips.ECDSAP256)
-	if err != nil {
-		return nil, err
-	}
-	if w.csr, err = fips.CreateRequest(&x509.CertificateRequest{}, key); err != nil {
-		return nil, err
 	}
 	config, err := fips.ClientTLS(fips.ClientTLSConfig{Roots: w.roots, NextProtos: []string{"h2"}})
 	if err != nil {
@@ -94,13 +86,26 @@ func (w *workloads) ask(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
-	answer, err := w.client.Issue(ctx, &kedgev1.IssueRequest{Csr: w.csr, Ttl: durationpb.New(time.Hour)})
+	key, err := fips.GenerateKey(fips.ECDSAP256)
 	if err != nil {
 		return err
 	}
+	csr, err := fips.CreateRequest(&x509.CertificateRequest{}, key)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
+	answer, err := w.client.Issue(ctx, &kedgev1.IssueRequest{Csr: csr, Ttl: durationpb.New(time.Hour)})
+	if err != nil {
+		return err
+	}
+	return w.verify(answer, now)
+}
+
+// verify holds an answer to the bundle.
+func (w *workloads) verify(answer *kedgev1.IssueResponse, now time.Time) error {
 	leaf, err := x509.ParseCertificate(answer.GetCertificate())
 	if err != nil {
 		return fmt.Errorf("reading the certificate: %w", err)
