@@ -15,18 +15,16 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
 
+	"github.com/kedge-ca/kedge/fips"
 	"github.com/kedge-ca/kedge/fips/fipstest"
 )
 
-func TestMain(m *testing.M) { fipstest.Main(m) }
-
-// buildCA builds the real program: a test binary cannot be in FIPS mode.
-func buildCA(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", filepath.Join(dir, "ca"), ".").CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	return dir
+func TestMain(m *testing.M) {
+	if !fipstest.RequireBackend(os.Getenv(fipstest.ExpectVar), fips.ActiveBackend(), os.Stderr) {
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.Exit(max(code, fixtures.remove(os.Stderr)))
 }
 
 // TestScripts runs testdata/script: command lines as an operator types them.

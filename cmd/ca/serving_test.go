@@ -119,10 +119,10 @@ func TestNewIntermediateRenewsTheServerCertificateAtOnce(t *testing.T) {
 
 // A P-256 key of the server's own would be refused by cnsa1, and nothing served.
 func TestServerHasAKeyThatItsProfileAllows(t *testing.T) {
-	for profile, want := range map[string]elliptic.Curve{"fips": elliptic.P256(), "fips-2031": elliptic.P256(), "cnsa1": elliptic.P384()} {
-		t.Run(profile, func(t *testing.T) {
-			s := newServer(t, makeSiteWith(t, at(time.Now()), func(c *config) { c.FIPS.Profile = profile }))
-			require.Equal(t, want, s.serving.current.Load().leaf.PublicKey.(*ecdsa.PublicKey).Curve)
-		})
+	fips := makeSite(t, at(time.Now()))
+	cnsa := newSite(t, at(time.Now()), t.TempDir(), func(c *config) { c.FIPS.Profile = "cnsa1" })
+	for place, want := range map[*site]elliptic.Curve{&fips: elliptic.P256(), &cnsa: elliptic.P384()} {
+		s := newServer(t, *place)
+		require.Equal(t, want, s.serving.current.Load().leaf.PublicKey.(*ecdsa.PublicKey).Curve, place.config.FIPS.Profile)
 	}
 }

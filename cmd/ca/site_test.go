@@ -32,16 +32,9 @@ type site struct {
 	dir    string
 }
 
-// makeSite does what ca init does, at the time of a.
-func makeSite(t *testing.T, a *app) site {
+// newSite does what ca init does, at the time of a, with flags that change gives.
+func newSite(t *testing.T, a *app, dir string, change func(*config)) site {
 	t.Helper()
-	return makeSiteWith(t, a, func(*config) {})
-}
-
-// makeSiteWith is makeSite with flags of ca init.
-func makeSiteWith(t *testing.T, a *app, change func(*config)) site {
-	t.Helper()
-	dir := t.TempDir()
 	listen, err := freeAddr()
 	require.NoError(t, err)
 	o := &initOptions{config: defaultConfig(), secretsDir: filepath.Join(dir, "secrets"), configPath: filepath.Join(dir, "ca.yaml")}
