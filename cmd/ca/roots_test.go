@@ -86,7 +86,7 @@ func rootSite(t *testing.T, v *vaulttest.Server) site {
 	require.NoError(t, err)
 	a := at(time.Now())
 	a.now = time.Now
-	return makeSiteWith(t, a, func(c *config) {
+	return newSite(t, a, t.TempDir(), func(c *config) {
 		c.Root.Type = rootVaultTransit
 		c.Vault = vaultConfig{Address: v.Address, CAFile: v.CAFile, Login: vaultLoginConfig{Type: string(vault.LoginToken), TokenFile: token}}
 		c.Keys.KEK = kekConfig{Mount: "transit", Key: "kek"}
