@@ -26,7 +26,7 @@ LISTEN ?= 127.0.0.1:8443
 PKG    ?= ./...
 FUZZTIME ?= 10s
 
-.PHONY: help run test check build upstream e2e bench tools proto artefact race lint vuln fuzz fmt tidy-check proto-check prerequisites clean
+.PHONY: help run test check build upstream e2e bench bench-roots tools proto artefact race lint vuln fuzz fmt tidy-check proto-check prerequisites clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,10 @@ e2e: build ## Run the end-to-end suites with real clients
 bench: build ## Print the benchmark table with its floors
 	$(GO) build -o bin/bench ./test/bench
 	KEDGE_BIN=$(CURDIR)/bin/ca taskset -c 1 bin/bench
+
+bench-roots: build ## Print what an outage of Vault does to issuance, and what a key there costs
+	$(GO) build -o bin/bench ./test/bench
+	KEDGE_VAULT_BIN=$$(test/tools/server vault) KEDGE_BIN=$(CURDIR)/bin/ca taskset -c 1 bin/bench -roots
 
 fmt: ## Fail on code that gofmt would change
 	@bad="$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l)"; [[ -z "$$bad" ]] || { echo "gofmt: $$bad"; exit 1; }

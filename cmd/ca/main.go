@@ -107,7 +107,7 @@ Run it:      ca serve --config /etc/kedge/ca.yaml`,
 	root.AddCommand(
 		newInitCommand(a), newDevCommand(a), newServeCommand(a), newConfigCommand(a), newIntermediateCommand(a), newRepairCommand(a),
 		newIssueCommand(a), newRenewCommand(a), newInspectCommand(a), newVerifyCommand(a),
-		newAuditCommand(a), newCheckCommand(a), newFIPSCommand(a), newTokenCommand(a), newVaultCommand(a), newVersionCommand(a),
+		newAuditCommand(a), newBundleCommand(a), newCheckCommand(a), newFIPSCommand(a), newTokenCommand(a), newVaultCommand(a), newVersionCommand(a),
 	)
 	return root
 }

@@ -109,8 +109,8 @@ func newRepairCommand(a *app) *cobra.Command {
 		Short: "Mend an authority whose certificates have expired",
 		Long: `Asks the running server, over its local socket, to mend what has expired: the
 intermediate, and as a last resort the root. What lives is left alone. A new root
-means a new bundle: every proxy must be given it (ca bundle is in the answer of
-GetBundle), because nothing under the old root verifies any more.`,
+means a new bundle: every proxy must be given it (ca bundle export), because nothing
+under the old root verifies any more.`,
 		Example: "  ca repair --dry-run\n  ca repair --yes",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

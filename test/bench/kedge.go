@@ -13,6 +13,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -41,9 +43,10 @@ type deployment struct {
 	roots  *x509.CertPool
 }
 
-// newDeployment runs ca init and writes the configuration of the benchmark: one
-// cluster whose tokens we sign, and no quota for one identity.
-func newDeployment(ctx context.Context, bin string) (*deployment, error) {
+// newDeployment runs ca init, with more flags where they are given, and writes the
+// configuration of the benchmark: one cluster whose tokens we sign, and no quota for
+// one identity.
+func newDeployment(ctx context.Context, bin string, flags ...string) (*deployment, error) {
 	dir, err := os.MkdirTemp("", "kedge-bench-")
 	if err != nil {
 		return nil, err
@@ -60,32 +63,39 @@ func newDeployment(ctx context.Context, bin string) (*deployment, error) {
 		return nil, err
 	}
 	data := filepath.Join(dir, "data")
-	out, err := exec.CommandContext(ctx, bin, "init", "--trust-domain", "cluster.local", "--data-dir", data,
-		"--generate-passphrases", filepath.Join(dir, "secrets"), "--config", filepath.Join(dir, "init.yaml")).CombinedOutput()
+	out, err := exec.CommandContext(ctx, bin, append([]string{"init", "--trust-domain", "cluster.local", "--data-dir", data,
+		"--listen", tlsAddr, "--server-name", "127.0.0.1",
+		"--generate-passphrases", filepath.Join(dir, "secrets"), "--config", filepath.Join(dir, "ca.yaml")}, flags...)...).CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("ca init: %w: %s", err, out)
 	}
-	return d, d.writeConfig(data)
+	return d, d.completeConfig()
 }
 
-func (d *deployment) writeConfig(data string) error {
-	config := map[string]any{
-		"trustDomain": "cluster.local", "dataDir": data, "listen": tlsAddr, "serverNames": []string{"127.0.0.1"},
-		"ops":  map[string]any{"listen": opsAddr},
-		"root": map[string]any{"passphrase": map[string]string{"file": filepath.Join(d.dir, "secrets", "root-passphrase")}},
-		"keys": map[string]any{"passphrase": map[string]string{"file": filepath.Join(d.dir, "secrets", "keys-passphrase")}},
-		"authn": map[string]any{"kubernetes": []map[string]any{{
-			"cluster": "Kubernetes", "default": true, "issuer": tokenURL, "audiences": []string{"istio-ca"},
-			"jwks": map[string]string{"file": filepath.Join(d.dir, "jwks.json")},
-		}}},
-		"limits": map[string]any{"identityRate": 1e6, "identityBurst": 1000000, "handshakes": 256},
-		"log":    map[string]string{"level": "error"},
-	}
-	body, err := json.Marshal(config) // JSON is YAML
+// completeConfig adds what ca init does not write.
+func (d *deployment) completeConfig() error {
+	path := filepath.Join(d.dir, "ca.yaml")
+	written, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(d.dir, "ca.yaml"), body, 0o600)
+	// ca init accepts join tokens; the benchmark's callers have tokens of a cluster.
+	head, _, found := strings.Cut(string(written), "authn:\n")
+	if !found {
+		return fmt.Errorf("%s has no section authn", path)
+	}
+	more, err := json.Marshal(map[string]any{ // JSON is YAML
+		"kubernetes": []map[string]any{{
+			"cluster": "Kubernetes", "default": true, "issuer": tokenURL, "audiences": []string{"istio-ca"},
+			"jwks": map[string]string{"file": filepath.Join(d.dir, "jwks.json")},
+		}},
+	})
+	if err != nil {
+		return err
+	}
+	body := head + "ops: {listen: " + strconv.Quote(opsAddr) + "}\nauthn: " + string(more) +
+		"\nlimits: {identityRate: 1000000, identityBurst: 1000000, handshakes: 256}\nlog: {level: error}\n"
+	return os.WriteFile(path, []byte(body), 0o600)
 }
 
 // start starts the server on core cpu and returns how long it took until it was
@@ -113,14 +123,14 @@ func (d *deployment) stop() { d.proc.stop() }
 
 func (d *deployment) remove() { _ = os.RemoveAll(d.dir) }
 
-// fetchRoots learns the trust anchors from the data directory.
-func (d *deployment) fetchRoots() error {
-	for _, dir := range []string{"root", "standby"} {
-		raw, err := os.ReadFile(filepath.Join(d.dir, "data", dir, "root.pem"))
-		if err != nil {
-			return err
-		}
-		d.roots.AppendCertsFromPEM(raw)
+// fetchRoots learns the trust anchors from the running server.
+func (d *deployment) fetchRoots(ctx context.Context) error {
+	out, err := exec.CommandContext(ctx, d.bin, "bundle", "export", "--admin-socket", filepath.Join(d.dir, "data", "admin.sock")).Output()
+	if err != nil {
+		return fmt.Errorf("ca bundle export: %w", err)
+	}
+	if !d.roots.AppendCertsFromPEM(out) {
+		return errors.New("ca bundle export printed no anchor")
 	}
 	return nil
 }

@@ -33,14 +33,15 @@ func main() {
 	child := flag.String("child", "", "internal: play a floor (bare, inprocess, echo)")
 	seconds := flag.Int("seconds", 5, "length of each measurement")
 	rounds := flag.Int("rounds", 3, "rounds; each figure is the median of its rounds")
+	roots := flag.Bool("roots", false, "measure with the root in Vault, whose program KEDGE_VAULT_BIN names, instead")
 	flag.Parse()
-	if err := run(*child, *seconds, *rounds); err != nil {
+	if err := run(*child, *roots, *seconds, *rounds); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(child string, seconds, rounds int) error {
+func run(child string, roots bool, seconds, rounds int) error {
 	switch child {
 	case "bare":
 		return bareChild(seconds)
@@ -57,7 +58,11 @@ func run(child string, seconds, rounds int) error {
 		return fmt.Errorf("KEDGE_BIN is not set; run make bench")
 	}
 	b := &bench{bin: bin, seconds: seconds, rounds: rounds}
-	if err := b.all(context.Background()); err != nil {
+	measure := b.all
+	if roots {
+		measure = b.roots
+	}
+	if err := measure(context.Background()); err != nil {
 		return err
 	}
 	b.print(os.Stdout)
@@ -117,13 +122,22 @@ func (b *bench) all(ctx context.Context) error {
 		return err
 	}
 	defer d.remove()
-	if err := d.fetchRoots(); err != nil {
+	if err := b.learnRoots(ctx, d); err != nil {
 		return err
 	}
 	if err := b.startAndSize(ctx, d); err != nil {
 		return err
 	}
 	return b.lanes(ctx, d, floor)
+}
+
+// learnRoots starts the server once for its bundle.
+func (b *bench) learnRoots(ctx context.Context, d *deployment) error {
+	if _, err := d.start(ctx, serverCPU); err != nil {
+		return err
+	}
+	defer d.stop()
+	return d.fetchRoots(ctx)
 }
 
 // childFigure runs a floor of this program on the server's core.
