@@ -17,7 +17,7 @@ import (
 )
 
 // CreateKey implements upstreamv1.UpstreamServer.
-func (s *Server) CreateKey(ctx context.Context, r *upstreamv1.CreateKeyRequest) (*upstreamv1.PublicKey, error) {
+func (s *service) CreateKey(ctx context.Context, r *upstreamv1.CreateKeyRequest) (*upstreamv1.PublicKey, error) {
 	if err := s.checkKeyName(r.GetName()); err != nil {
 		return nil, err
 	}
@@ -25,12 +25,11 @@ func (s *Server) CreateKey(ctx context.Context, r *upstreamv1.CreateKeyRequest) 
 	if err != nil {
 		return nil, err
 	}
-	s.opened.Store(r.GetName(), key)
 	return s.publicKey(key)
 }
 
 // GetPublicKey implements upstreamv1.UpstreamServer.
-func (s *Server) GetPublicKey(ctx context.Context, r *upstreamv1.GetPublicKeyRequest) (*upstreamv1.PublicKey, error) {
+func (s *service) GetPublicKey(ctx context.Context, r *upstreamv1.GetPublicKeyRequest) (*upstreamv1.PublicKey, error) {
 	key, err := s.openKey(ctx, r.GetName())
 	if err != nil {
 		return nil, err
@@ -39,7 +38,7 @@ func (s *Server) GetPublicKey(ctx context.Context, r *upstreamv1.GetPublicKeyReq
 }
 
 // SignDigest implements upstreamv1.UpstreamServer.
-func (s *Server) SignDigest(ctx context.Context, r *upstreamv1.SignDigestRequest) (*upstreamv1.SignDigestResponse, error) {
+func (s *service) SignDigest(ctx context.Context, r *upstreamv1.SignDigestRequest) (*upstreamv1.SignDigestResponse, error) {
 	key, err := s.heldKey(ctx, r.GetName())
 	if err != nil {
 		return nil, err
@@ -67,10 +66,12 @@ func (s *Server) SignDigest(ctx context.Context, r *upstreamv1.SignDigestRequest
 }
 
 // DestroyKey implements upstreamv1.UpstreamServer.
-func (s *Server) DestroyKey(ctx context.Context, r *upstreamv1.DestroyKeyRequest) (*upstreamv1.DestroyKeyResponse, error) {
+func (s *service) DestroyKey(ctx context.Context, r *upstreamv1.DestroyKeyRequest) (*upstreamv1.DestroyKeyResponse, error) {
 	if _, err := s.openKey(ctx, r.GetName()); err != nil && ca.ReasonOf(err) != ca.ReasonNotFound {
 		return nil, err // also where the name reaches the root's key
 	}
+	s.destroying.Lock()
+	defer s.destroying.Unlock()
 	s.opened.Delete(r.GetName())
 	if err := s.c.Keys.Destroy(ctx, r.GetName()); err != nil {
 		return nil, err
@@ -80,7 +81,7 @@ func (s *Server) DestroyKey(ctx context.Context, r *upstreamv1.DestroyKeyRequest
 
 // heldKey is a key as it was opened before, or opened now: opening may take a
 // derivation of a key or a search in a token.
-func (s *Server) heldKey(ctx context.Context, name string) (ca.Key, error) {
+func (s *service) heldKey(ctx context.Context, name string) (ca.Key, error) {
 	if held, ok := s.opened.Load(name); ok {
 		return held.(ca.Key), nil //nolint:forcetypeassert // nothing else is stored
 	}
@@ -88,10 +89,12 @@ func (s *Server) heldKey(ctx context.Context, name string) (ca.Key, error) {
 }
 
 // openKey opens a key by a name that was checked, unless it is the root's.
-func (s *Server) openKey(ctx context.Context, name string) (ca.Key, error) {
+func (s *service) openKey(ctx context.Context, name string) (ca.Key, error) {
 	if err := s.checkKeyName(name); err != nil {
 		return nil, err
 	}
+	s.destroying.RLock()
+	defer s.destroying.RUnlock()
 	key, err := s.c.Keys.Open(ctx, name)
 	if err != nil {
 		return nil, err
@@ -106,7 +109,7 @@ func (s *Server) openKey(ctx context.Context, name string) (ca.Key, error) {
 }
 
 // publicKey is key on the wire, when policy allows it for a CA.
-func (s *Server) publicKey(key ca.Key) (*upstreamv1.PublicKey, error) {
+func (s *service) publicKey(key ca.Key) (*upstreamv1.PublicKey, error) {
 	if d := s.c.Policy.CheckKey(key.Public(), fips.UseCA, time.Time{}); !d.Allow {
 		return nil, status.Errorf(codes.FailedPrecondition, "key %s: %s: %s", key.Name(), d.Code, d.Detail)
 	}
@@ -119,7 +122,7 @@ func (s *Server) publicKey(key ca.Key) (*upstreamv1.PublicKey, error) {
 
 // checkKeyName keeps a name harmless wherever it ends up: in a path, a URI or the
 // label of an object in a token.
-func (s *Server) checkKeyName(name string) error {
+func (s *service) checkKeyName(name string) error {
 	if s.c.Keys == nil {
 		return status.Error(codes.Unimplemented, "this upstream holds no keys")
 	}

@@ -17,7 +17,7 @@ import (
 const clockSkew = 5 * time.Minute
 
 // GetAnchors implements upstreamv1.UpstreamServer.
-func (s *Server) GetAnchors(ctx context.Context, _ *upstreamv1.GetAnchorsRequest) (*upstreamv1.GetAnchorsResponse, error) {
+func (s *service) GetAnchors(ctx context.Context, _ *upstreamv1.GetAnchorsRequest) (*upstreamv1.GetAnchorsResponse, error) {
 	if s.c.Root == nil {
 		return nil, status.Error(codes.Unimplemented, "this upstream holds no root")
 	}
@@ -34,7 +34,7 @@ func (s *Server) GetAnchors(ctx context.Context, _ *upstreamv1.GetAnchorsRequest
 }
 
 // SignIntermediate implements upstreamv1.UpstreamServer.
-func (s *Server) SignIntermediate(ctx context.Context, r *upstreamv1.SignIntermediateRequest) (*upstreamv1.SignIntermediateResponse, error) {
+func (s *service) SignIntermediate(ctx context.Context, r *upstreamv1.SignIntermediateRequest) (*upstreamv1.SignIntermediateResponse, error) {
 	if s.c.Root == nil {
 		return nil, status.Error(codes.Unimplemented, "this upstream holds no root")
 	}
@@ -64,7 +64,7 @@ func (s *Server) SignIntermediate(ctx context.Context, r *upstreamv1.SignInterme
 // intermediateRequest judges everything of r but the CSR. Its bounds hold even
 // when the authority that calls was taken over: no intermediate of years, none
 // for a time that is to come.
-func (s *Server) intermediateRequest(r *upstreamv1.SignIntermediateRequest) (ca.IntermediateRequest, error) {
+func (s *service) intermediateRequest(r *upstreamv1.SignIntermediateRequest) (ca.IntermediateRequest, error) {
 	var want ca.IntermediateRequest
 	domain, err := ca.ParseTrustDomain(r.GetTrustDomain())
 	if err != nil || domain != s.c.TrustDomain {
@@ -89,7 +89,7 @@ func (s *Server) intermediateRequest(r *upstreamv1.SignIntermediateRequest) (ca.
 }
 
 // checkCSR holds the request to policy before a foreign library reads it.
-func (s *Server) checkCSR(der []byte, notAfter time.Time) error {
+func (s *service) checkCSR(der []byte, notAfter time.Time) error {
 	csr, err := x509.ParseCertificateRequest(der)
 	if err != nil {
 		return status.Errorf(codes.InvalidArgument, "reading the request: %v", err)

@@ -55,12 +55,15 @@ type Call struct {
 	Panic  []byte
 }
 
-// Server is the API over a Config.
-type Server struct {
+// service is the API over a Config.
+type service struct {
 	upstreamv1.UnimplementedUpstreamServer
 	c         Config
 	rootCalls chan struct{}
 	opened    sync.Map // name to ca.Key
+	// destroying keeps a key that is opened meanwhile from outliving its
+	// destruction in opened. A signature with a key that is there takes no lock.
+	destroying sync.RWMutex
 }
 
 // NewServer checks c and makes a gRPC server, to be served on a socket that
@@ -75,7 +78,7 @@ func NewServer(c Config) (*grpc.Server, error) {
 		return nil, fmt.Errorf("upstream server needs a user who may call")
 	}
 	c.Users = slices.Clone(c.Users)
-	s := &Server{c: c, rootCalls: make(chan struct{}, maxRootCalls)}
+	s := &service{c: c, rootCalls: make(chan struct{}, maxRootCalls)}
 	server := grpc.NewServer(
 		grpc.Creds(peercred.Credentials(peercred.Config{
 			AllowClient: func(uid uint32) bool { return slices.Contains(c.Users, uid) },
@@ -90,7 +93,7 @@ func NewServer(c Config) (*grpc.Server, error) {
 }
 
 // intercept makes every error a status, stops panics and tells of the call.
-func (s *Server) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
+func (s *service) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
 	call := Call{Method: info.FullMethod}
 	call.User, _ = peercred.UID(ctx)
 	began := s.c.Now()
@@ -107,7 +110,7 @@ func (s *Server) intercept(ctx context.Context, req any, info *grpc.UnaryServerI
 }
 
 // enter waits for a place among the calls to the root.
-func (s *Server) enter(ctx context.Context) (leave func(), err error) {
+func (s *service) enter(ctx context.Context) (leave func(), err error) {
 	select {
 	case s.rootCalls <- struct{}{}:
 		return func() { <-s.rootCalls }, nil

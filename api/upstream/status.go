@@ -61,9 +61,11 @@ func FromStatus(ctx context.Context, doing string, err error) error {
 	st := status.Convert(err)
 	detail := printable(st.Message())
 	switch st.Code() {
-	case codes.Canceled, codes.DeadlineExceeded:
+	case codes.DeadlineExceeded: // the server may see the end of the time first
+		return ca.Refuse(ca.ReasonRootUnavailable, "%s: %w", doing, context.DeadlineExceeded)
+	case codes.Canceled:
 		if ended := ctx.Err(); ended != nil {
-			return &ca.Error{Reason: ca.ReasonRootUnavailable, Err: fmt.Errorf("%s: %w", doing, ended)}
+			return ca.Refuse(ca.ReasonRootUnavailable, "%s: %w", doing, ended)
 		}
 	case codes.AlreadyExists:
 		return fmt.Errorf("%s: %s: %w", doing, detail, fs.ErrExist)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/pem"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -55,7 +56,7 @@ func (a *app) writeRoot(ctx context.Context, c config, create bool) (err error) 
 	if err != nil {
 		return err
 	}
-	defer manager.Close()
+	defer func() { err = errors.Join(err, manager.Close()) }()
 	if create {
 		if err := manager.CreateRootKey(ctx, c.KMS.RootKey, fips.KeyType(c.KMS.KeyType)); err != nil {
 			return fmt.Errorf("kms.root_key: %w", err)
