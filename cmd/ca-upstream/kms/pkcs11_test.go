@@ -24,8 +24,7 @@ const softHSM = "/usr/lib/softhsm/libsofthsm2.so"
 
 const pin = "246813"
 
-// newToken makes an empty token and returns its URI. All tokens of a test process
-// lie in one place: the library reads its configuration once.
+// newToken makes an empty token and returns its URI.
 func newToken(t *testing.T) string {
 	t.Helper()
 	label := fmt.Sprintf("t%d", time.Now().UnixNano())
@@ -36,20 +35,17 @@ func newToken(t *testing.T) string {
 	return fmt.Sprintf("pkcs11:module-path=%s;token=%s?pin-source=%s", softHSM, label, pinFile)
 }
 
-// requireSoftHSM points the library at a directory of this process.
+// requireSoftHSM points the library at a directory of the test, which it reads
+// when it is initialised: whenever no token is open.
 func requireSoftHSM(t *testing.T) {
 	t.Helper()
 	if _, err := os.Stat(softHSM); err != nil {
 		t.Skipf("SoftHSM2 is missing (%s; Debian: apt-get install softhsm2)", softHSM)
 	}
-	if os.Getenv("SOFTHSM2_CONF") != "" {
-		return
-	}
-	dir, err := os.MkdirTemp("", "softhsm")
-	require.NoError(t, err)
+	dir := t.TempDir()
 	conf := filepath.Join(dir, "softhsm2.conf")
 	require.NoError(t, os.WriteFile(conf, []byte("directories.tokendir = "+dir+"\nobjectstore.backend = file\nlog.level = ERROR\n"), 0o600))
-	require.NoError(t, os.Setenv("SOFTHSM2_CONF", conf)) //nolint:usetesting // the library keeps what it read
+	t.Setenv("SOFTHSM2_CONF", conf)
 }
 
 func openToken(t *testing.T, uri string) *kms.Manager {
