@@ -86,6 +86,22 @@ var wireCodes = map[ca.Reason]struct {
 	ca.ReasonRootUnavailable:  {codes.Unavailable, true},
 	ca.ReasonDraining:         {codes.Unavailable, true},
 
+	ca.ReasonRootUnreachable: {codes.Unavailable, true},
+	ca.ReasonRootTimeout:     {codes.Unavailable, true},
+	ca.ReasonRootTLS:         {codes.Unavailable, true},
+	ca.ReasonRootSealed:      {codes.Unavailable, true},
+	ca.ReasonRootStandby:     {codes.Unavailable, true},
+	ca.ReasonRootThrottled:   {codes.Unavailable, true},
+	ca.ReasonRootLogin:       {codes.Unavailable, true},
+	ca.ReasonRootDenied:      {codes.Unavailable, true},
+	ca.ReasonRootMissing:     {codes.Unavailable, true},
+	ca.ReasonRootRefused:     {codes.Unavailable, true},
+	ca.ReasonRootRedirected:  {codes.Unavailable, true},
+	ca.ReasonRootAnswer:      {codes.Unavailable, true},
+	ca.ReasonRootMismatch:    {codes.Unavailable, true},
+	ca.ReasonRootKey:         {codes.Unavailable, true},
+	ca.ReasonRootFIPS:        {codes.Unavailable, true},
+
 	ca.ReasonNotFound: {codes.NotFound, false},
 	ca.ReasonStale:    {codes.Aborted, true},
 }

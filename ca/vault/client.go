@@ -47,6 +47,8 @@ const defaultTimeout = 30 * time.Second
 type Client struct {
 	c       Config
 	api     *api.Client // holds no token; each request carries its own
+	fresh   *api.Client // the same, with a connection of its own for each request
+	renewal *api.Client // the same, for the watcher: observes what it asks
 	renew   chan struct{}
 	logins  chan struct{} // one login at a time; a slot, so that waiting honours a context
 	mu      sync.Mutex    // guards session; never held across I/O
@@ -69,21 +71,36 @@ func New(c Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("vault: %w", err)
 	}
-	client.api, err = api.NewClient(&api.Config{
+	for api, t := range map[**api.Client]http.RoundTripper{
+		&client.api: bounded{transport}, &client.fresh: bounded{unpooled(transport)},
+		&client.renewal: renewals{client, bounded{transport}},
+	} {
+		if *api, err = newAPI(c, t); err != nil {
+			return nil, fmt.Errorf("vault: %w", err)
+		}
+	}
+	return client, nil
+}
+
+// newAPI is the library's client, cleaned of what it takes from the environment of
+// the process.
+func newAPI(c Config, t http.RoundTripper) (*api.Client, error) {
+	client, err := api.NewClient(&api.Config{
 		Address: c.Address, Timeout: c.Timeout, DisableRedirects: true, MaxRetries: 0,
 		HttpClient: &http.Client{
-			Transport:     transport,
+			Transport:     t,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("vault: %w", err)
+		// It reads the files that VAULT_CACERT and its kind name, even so.
+		return nil, fmt.Errorf("unset the environment variables VAULT_*, which have no effect here: %w", err)
 	}
-	// The library takes these from the environment of the process.
-	client.api.SetHeaders(http.Header{api.RequestHeaderName: {"true"}})
-	client.api.ClearToken()
+	client.SetHeaders(http.Header{api.RequestHeaderName: {"true"}})
+	client.ClearToken()
+	client.SetWrappingLookupFunc(func(string, string) string { return "" })
 	if c.Namespace != "" {
-		client.api.SetNamespace(c.Namespace)
+		client.SetNamespace(c.Namespace)
 	}
 	return client, nil
 }
@@ -95,15 +112,22 @@ func (c *Config) check() error {
 	u, err := url.Parse(c.Address)
 	switch {
 	case err != nil:
-		return fmt.Errorf("address %q: %w", c.Address, err)
-	case u.Scheme != "https" || u.Host == "":
-		return fmt.Errorf("address %q is not https://host:port", c.Address)
-	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.User != nil:
-		return fmt.Errorf("address %q has more than a host and a port", c.Address)
+		return fmt.Errorf("the address cannot be read as https://host:port") // err repeats it, and a password in it
+	case u.Scheme != "https" || u.Hostname() == "":
+		return fmt.Errorf("address %q is not https://host:port", u.Redacted())
+	case !strings.EqualFold("https://"+u.Host, strings.TrimSuffix(c.Address, "/")):
+		return fmt.Errorf("address %q has more than a host and a port", u.Redacted())
 	case c.CAFile == "":
 		return fmt.Errorf("there is no CA file; the system's authorities are not used")
 	case c.Now == nil:
 		return fmt.Errorf("there is no clock")
+	case c.Timeout < 0:
+		return fmt.Errorf("timeout %s is negative", c.Timeout)
+	}
+	if c.Namespace != "" {
+		if err := CheckMount(strings.Trim(c.Namespace, "/")); err != nil {
+			return fmt.Errorf("namespace: %w", err)
+		}
 	}
 	return c.Login.check()
 }
@@ -115,9 +139,11 @@ type Request struct {
 	Path      string // below /v1/
 	Body      map[string]any
 	Anonymous bool // needs no token
+
+	fresh bool // over a connection of its own
 }
 
-// Data is the data of an answer; nil when there was none.
+// Data is the data of an answer; nil when the server had nothing to say (status 204).
 type Data map[string]any
 
 // Text is the string called name, "" if there is none.
@@ -183,33 +209,58 @@ func (c *Client) isDead(ctx context.Context, s *session) bool {
 }
 
 func (c *Client) observed(ctx context.Context, token string, r Request) (Data, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.c.Timeout)
-	defer cancel()
 	begin := c.c.Now()
 	secret, err := c.send(ctx, token, r)
-	o := Observation{Operation: r.Operation, Took: c.c.Now().Sub(begin)}
-	if err != nil {
-		o.Reason = ca.ReasonOf(err)
-		err = fmt.Errorf("vault %s %s: %w", strings.ToLower(r.Method), r.Path, err)
-	}
-	c.c.Observe(o)
+	c.observe(r.Operation, begin, err)
 	if err != nil || secret == nil {
 		return nil, err
 	}
 	return secret.Data, nil
 }
 
-// send makes one request and reads its answer. A secret of nil is an answer
-// without content.
+// observe reports the outcome of an operation; an error of nil is OK.
+func (c *Client) observe(operation string, begin time.Time, err error) {
+	o := Observation{Operation: operation, Reason: OK, Took: c.c.Now().Sub(begin)}
+	if err != nil {
+		o.Reason = ca.ReasonOf(err)
+	}
+	c.c.Observe(o)
+}
+
+// send makes one request within the configured time and reads its answer. A secret
+// of nil is an answer without content. What it sends is named in the error.
 func (c *Client) send(ctx context.Context, token string, r Request) (*api.Secret, error) {
-	request := c.api.NewRequest(r.Method, "/v1/"+r.Path)
-	request.ClientToken, request.WrapTTL = token, "" // the library may have taken them from the environment
+	ctx, cancel := context.WithTimeout(ctx, c.c.Timeout)
+	defer cancel()
+	secret, err := c.exchange(ctx, token, r)
+	if err != nil {
+		return nil, fmt.Errorf("vault %s %s: %w", strings.ToLower(r.Method), r.Path, late(ctx, err))
+	}
+	return secret, nil
+}
+
+// late gives what fails after the end of ctx the reason of that: a server that sees
+// the connection end may still end its answer in good order, which cuts it short.
+func late(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	return &ca.Error{Reason: ca.ReasonRootTimeout, Err: err}
+}
+
+func (c *Client) exchange(ctx context.Context, token string, r Request) (*api.Secret, error) {
+	client := c.api
+	if r.fresh {
+		client = c.fresh
+	}
+	request := client.NewRequest(r.Method, "/v1/"+r.Path)
+	request.ClientToken = token
 	if r.Body != nil {
 		if err := request.SetJSONBody(r.Body); err != nil {
 			return nil, err
 		}
 	}
-	response, err := c.api.RawRequestWithContext(ctx, request) //nolint:staticcheck // the only call that takes LIST, gives headers and honours a context
+	response, err := client.RawRequestWithContext(ctx, request) //nolint:staticcheck // the only call that takes LIST, gives headers and honours a context
 	if response != nil {
 		defer response.Body.Close()
 	}
@@ -225,13 +276,17 @@ func (c *Client) send(ctx context.Context, token string, r Request) (*api.Secret
 	return decode(response)
 }
 
+// decode reads what every answer of Vault is: an object with the id of the request.
 func decode(response *api.Response) (*api.Secret, error) {
 	if kind := response.Header.Get("Content-Type"); !strings.HasPrefix(kind, "application/json") {
 		return nil, ca.Refuse(ca.ReasonRootAnswer, "the answer is of type %.60q, not JSON; a proxy may have answered in Vault's place", kind)
 	}
 	secret, err := api.ParseSecret(response.Body)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, explainBody(err)
+	case secret == nil || secret.RequestID == "":
+		return nil, ca.Refuse(ca.ReasonRootAnswer, "the answer names no request; a proxy may have answered in Vault's place")
 	}
 	return secret, nil
 }

@@ -3,9 +3,9 @@ package vault
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -19,8 +19,18 @@ import (
 // errTooLarge is the error of a body above maxAnswer.
 var errTooLarge = errors.New("the answer is larger than 1 MiB")
 
-// explain gives an error of the library its reason.
+// errCut is an answer that has begun and cannot be read to its end.
+var errCut = errors.New("the answer cannot be read")
+
+// errHandshake is a server that is reached and cannot be spoken to over TLS.
+var errHandshake = errors.New("TLS handshake")
+
+// explain gives an error of the library its reason, unless it has one.
 func explain(err error) error {
+	var reasoned *ca.Error
+	if errors.As(err, &reasoned) {
+		return err
+	}
 	var status *api.ResponseError
 	if errors.As(err, &status) {
 		return refuseStatus(status.StatusCode, status.Errors)
@@ -37,18 +47,22 @@ func explainBody(err error) error {
 }
 
 func reasonOfTransport(err error) ca.Reason {
-	var unknown x509.UnknownAuthorityError
 	var verification *tls.CertificateVerificationError
-	var alert tls.AlertError
 	var record tls.RecordHeaderError
-	var network net.Error
+	var operation *net.OpError
+	var timeout net.Error
+	isOperation := errors.As(err, &operation)
 	switch {
-	case errors.Is(err, errTooLarge):
-		return ca.ReasonRootAnswer
-	case errors.As(err, &unknown), errors.As(err, &verification), errors.As(err, &alert), errors.As(err, &record):
-		return ca.ReasonRootTLS
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &network) && network.Timeout():
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.Is(err, os.ErrDeadlineExceeded),
+		errors.As(err, &timeout) && timeout.Timeout():
 		return ca.ReasonRootTimeout
+	case errors.Is(err, errTooLarge), errors.Is(err, errCut):
+		return ca.ReasonRootAnswer
+	case errors.As(err, &verification), errors.As(err, &record),
+		isOperation && operation.Op == "remote error": // an alert; in TLS 1.3 that about our certificate comes after the handshake
+		return ca.ReasonRootTLS
+	case errors.Is(err, errHandshake) && !isOperation && !errors.Is(err, io.EOF):
+		return ca.ReasonRootTLS
 	}
 	return ca.ReasonRootUnreachable
 }

@@ -38,18 +38,18 @@ func (c *Client) Health(ctx context.Context) (Health, error) {
 	defer cancel()
 	begin := c.c.Now()
 	h, err := c.health(ctx)
-	o := Observation{Operation: "health", Took: c.c.Now().Sub(begin)}
 	if err != nil {
-		o.Reason = ca.ReasonOf(err)
-		err = fmt.Errorf("vault get sys/health: %w", err)
+		err = late(ctx, err)
 	}
-	c.c.Observe(o)
-	return h, err
+	c.observe("health", begin, err)
+	if err != nil {
+		return Health{}, fmt.Errorf("vault get sys/health: %w", err)
+	}
+	return h, nil
 }
 
 func (c *Client) health(ctx context.Context) (Health, error) {
 	request := c.api.NewRequest(http.MethodGet, "/v1/sys/health")
-	request.ClientToken, request.WrapTTL = "", ""
 	for _, code := range []string{"standbycode", "sealedcode", "uninitcode", "drsecondarycode", "performancestandbycode"} {
 		request.Params.Set(code, "200")
 	}

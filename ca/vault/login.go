@@ -77,6 +77,11 @@ func (l *Login) check() error {
 	if l.Mount == "" {
 		l.Mount = usualMounts[l.Type]
 	}
+	if l.Type != LoginToken {
+		if err := CheckMount(l.Mount); err != nil {
+			return fmt.Errorf("login: %w", err)
+		}
+	}
 	l.unwrapped = &unwrapped{}
 	return nil
 }
@@ -100,11 +105,7 @@ func readCredential(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	text := string(bytes.TrimSpace(raw))
-	if text == "" || strings.ContainsAny(text, " \t\r\n\x00") {
-		return "", fmt.Errorf("%s does not hold one credential", path)
-	}
-	return text, nil
+	return oneWord(path, raw)
 }
 
 // readProjected reads what another program writes for everybody in the container
@@ -114,15 +115,31 @@ func readProjected(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return oneWord(path, raw)
+}
+
+// oneWord is the only word of a file, in characters that a header can carry.
+func oneWord(path string, raw []byte) (string, error) {
 	text := string(bytes.TrimSpace(raw))
-	if text == "" || len(text) > maxCredential || strings.ContainsAny(text, " \t\r\n\x00") {
-		return "", fmt.Errorf("%s does not hold one token", path)
+	if text == "" || len(text) > maxCredential || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", fmt.Errorf("%s does not hold one credential", path)
 	}
 	return text, nil
 }
 
-// login gets a new session.
+// login gets a new session. It is observed whether or not it comes to a request: a
+// credential that cannot be read is a login that failed.
 func (c *Client) login(ctx context.Context) (*session, error) {
+	begin := c.c.Now()
+	s, err := c.tryLogin(ctx)
+	if err != nil {
+		err = loginError(err)
+	}
+	c.observe("login", begin, err)
+	return s, err
+}
+
+func (c *Client) tryLogin(ctx context.Context) (*session, error) {
 	if err := c.checkFIPS(ctx); err != nil {
 		return nil, err
 	}
@@ -133,12 +150,10 @@ func (c *Client) login(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	path := "auth/" + c.c.Login.Mount + "/login"
-	secret, err := c.sendLogin(ctx, Request{Operation: "login", Method: http.MethodPost, Path: path, Body: body})
-	if err != nil {
-		return nil, err
-	}
-	return c.newSession(secret)
+	return c.newSession(c.send(ctx, "", Request{
+		Method: http.MethodPost, Path: "auth/" + c.c.Login.Mount + "/login", Body: body,
+		fresh: c.c.Login.Type == LoginCertificate, // a pooled connection has the certificate of its own beginning
+	}))
 }
 
 // credentials is the body of a login.
@@ -148,13 +163,13 @@ func (c *Client) credentials(ctx context.Context) (map[string]any, error) {
 	case LoginAppRole:
 		id, err := c.secretID(ctx)
 		if err != nil {
-			return nil, loginError(err)
+			return nil, err
 		}
 		return map[string]any{"role_id": l.RoleID, "secret_id": id}, nil
 	case LoginKubernetes, LoginJWT:
 		token, err := readProjected(l.TokenFile)
 		if err != nil {
-			return nil, loginError(err)
+			return nil, err
 		}
 		return map[string]any{"role": l.Role, "jwt": token}, nil
 	default: // a certificate, which the connection carries
@@ -177,11 +192,11 @@ func (c *Client) secretID(ctx context.Context) (string, error) {
 	if l.unwrapped.from == text {
 		return l.unwrapped.secretID, nil
 	}
-	secret, err := c.sendAs(ctx, text, Request{Operation: "unwrap", Method: http.MethodPost, Path: "sys/wrapping/unwrap"})
+	data, err := c.observed(ctx, text, Request{Operation: "unwrap", Method: http.MethodPost, Path: "sys/wrapping/unwrap"})
 	if err != nil {
 		return "", fmt.Errorf("opening the wrapped secret id; if somebody else has opened it, treat it as stolen: %w", err)
 	}
-	id, _ := secret.Data["secret_id"].(string)
+	id := data.Text("secret_id")
 	if id == "" {
 		return "", fmt.Errorf("%s wraps no secret id", l.SecretIDFile)
 	}
@@ -193,16 +208,23 @@ func (c *Client) secretID(ctx context.Context) (string, error) {
 func (c *Client) adoptToken(ctx context.Context) (*session, error) {
 	token, err := readCredential(c.c.Login.TokenFile)
 	if err != nil {
-		return nil, loginError(err)
+		return nil, err
 	}
-	secret, err := c.sendAs(ctx, token, Request{Operation: "login", Method: http.MethodGet, Path: "auth/token/lookup-self"})
+	secret, err := c.send(ctx, token, Request{Method: http.MethodGet, Path: "auth/token/lookup-self"})
 	if err != nil {
-		return nil, loginError(err)
+		return nil, err
+	}
+	if secret == nil {
+		return nil, ca.Refuse(ca.ReasonRootAnswer, "the answer about the token is empty")
 	}
 	data := Data(secret.Data)
 	s := &session{
 		token: token, renewable: data.Bool("renewable"), policies: data.Texts("policies"),
 		lease: time.Duration(data.Int("ttl")) * time.Second,
+	}
+	// A token that never ends has no expire_time; both have 0 s left, rounded down.
+	if s.lease == 0 && data.Text("expire_time") != "" {
+		return nil, fmt.Errorf("the token in %s ends now", c.c.Login.TokenFile)
 	}
 	c.date(s)
 	return s, nil
@@ -210,6 +232,14 @@ func (c *Client) adoptToken(ctx context.Context) (*session, error) {
 
 // certificate reads the client's certificate for one connection.
 func (l *Login) certificate(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	pair, err := l.readPair()
+	if err != nil {
+		return nil, &ca.Error{Reason: ca.ReasonRootLogin, Err: fmt.Errorf("the client's certificate: %w", err)}
+	}
+	return pair, nil
+}
+
+func (l *Login) readPair() (*tls.Certificate, error) {
 	chain, err := readPublic(l.CertFile)
 	if err != nil {
 		return nil, err

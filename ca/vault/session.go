@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/hashicorp/vault/api"
@@ -37,8 +38,11 @@ func (s *session) end() time.Time {
 }
 
 // newSession reads the answer to a login.
-func (c *Client) newSession(secret *api.Secret) (*session, error) {
-	if secret == nil || secret.Auth == nil || secret.Auth.ClientToken == "" {
+func (c *Client) newSession(secret *api.Secret, err error) (*session, error) {
+	switch {
+	case err != nil:
+		return nil, err
+	case secret == nil || secret.Auth == nil || secret.Auth.ClientToken == "":
 		return nil, ca.Refuse(ca.ReasonRootAnswer, "the login's answer has no token")
 	}
 	s := &session{
@@ -49,47 +53,24 @@ func (c *Client) newSession(secret *api.Secret) (*session, error) {
 	return s, nil
 }
 
-// sendLogin sends a login, without a token, and observes it.
-func (c *Client) sendLogin(ctx context.Context, r Request) (*api.Secret, error) {
-	secret, err := c.sendAs(ctx, "", r)
-	if err != nil {
-		return nil, loginError(err)
-	}
-	return secret, nil
-}
-
-// sendAs sends a request with a token that is no session's, and observes it.
-func (c *Client) sendAs(ctx context.Context, token string, r Request) (*api.Secret, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.c.Timeout)
-	defer cancel()
-	begin := c.c.Now()
-	secret, err := c.send(ctx, token, r)
-	if err == nil && secret == nil {
-		err = ca.Refuse(ca.ReasonRootAnswer, "the answer is empty")
-	}
-	o := Observation{Operation: r.Operation, Took: c.c.Now().Sub(begin)}
-	if err != nil {
-		o.Reason = ca.ReasonOf(err)
-		if r.Operation == "login" {
-			o.Reason = ca.ReasonOf(loginError(err))
-		}
-	}
-	c.c.Observe(o)
-	return secret, err
-}
-
 // current is the session in force; it logs in when there is none or it has ended.
 func (c *Client) current(ctx context.Context) (*session, error) {
 	if s := c.live(); s != nil {
 		return s, nil
 	}
+	return c.replace(ctx, func() *session { return c.live() })
+}
+
+// replace logs in, unless by the time of its turn another caller has, which there
+// tells.
+func (c *Client) replace(ctx context.Context, there func() *session) (*session, error) {
 	select {
 	case c.logins <- struct{}{}:
 		defer func() { <-c.logins }()
 	case <-ctx.Done():
 		return nil, &ca.Error{Reason: ca.ReasonRootTimeout, Err: fmt.Errorf("waiting for a login to vault: %w", ctx.Err())}
 	}
-	if s := c.live(); s != nil { // another caller's login
+	if s := there(); s != nil {
 		return s, nil
 	}
 	s, err := c.login(ctx)
@@ -113,10 +94,10 @@ func (c *Client) live() *session {
 	return s
 }
 
-// drop forgets a session that Vault no longer accepts.
+// drop forgets a session that Vault no longer accepts, renewed meanwhile or not.
 func (c *Client) drop(s *session) {
 	c.mu.Lock()
-	if c.session == s {
+	if c.session != nil && c.session.token == s.token {
 		c.session = nil
 	}
 	c.mu.Unlock()
@@ -154,27 +135,37 @@ const (
 	maxPause = 2 * time.Minute
 )
 
+// minTurn is how long Run takes for one session at least, so that no answer of a
+// server makes it log in again and again: one whose tokens end at once, or that
+// grants logins and no renewals.
+const minTurn = time.Second
+
 // reread is how often a token that never ends is looked at again: its file may
 // hold another by then.
 const reread = 10 * time.Minute
 
 // Run keeps a session until ctx ends: it renews the token while Vault allows,
 // logs in anew before the token's longest life is over, and after it when Vault
-// could not be reached, with growing pauses.
+// could not be reached, with growing pauses. A renewal that is under way when ctx
+// ends is over within the time of one request.
 func (c *Client) Run(ctx context.Context) {
 	pause := minPause
 	for ctx.Err() == nil {
 		s, err := c.current(ctx)
 		if err != nil {
-			wait(ctx, jittered(pause), nil)
+			wait(ctx, jittered(pause), c.renew) // a request that logs in ends the pause
 			pause = min(2*pause, maxPause)
 			continue
 		}
 		pause = minPause
+		turn := time.NewTimer(minTurn)
 		s = c.watch(ctx, s)
-		if ctx.Err() == nil && c.same(s) {
+		select {
+		case <-ctx.Done():
+		case <-turn.C:
 			c.relogin(ctx, s)
 		}
+		turn.Stop()
 	}
 }
 
@@ -182,20 +173,23 @@ func (c *Client) Run(ctx context.Context) {
 // fails: it may have some life left.
 func (c *Client) relogin(ctx context.Context, old *session) {
 	pause := minPause
-	for ctx.Err() == nil {
-		s, err := c.login(ctx)
-		if err == nil {
-			c.mu.Lock()
-			c.session = s
-			c.mu.Unlock()
+	for ctx.Err() == nil && c.live() == old { // else it has ended, or a request has logged in
+		if _, err := c.replace(ctx, func() *session { return c.otherThan(old) }); err == nil {
 			return
 		}
-		if c.live() != old { // it has ended, or a request has logged in
-			return
-		}
-		wait(ctx, jittered(pause), c.renew)
+		wait(ctx, jittered(pause), nil)
 		pause = min(2*pause, maxPause)
 	}
+}
+
+// otherThan is the session, if it is not old; nil otherwise.
+func (c *Client) otherThan(old *session) *session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.session == old {
+		return nil
+	}
+	return c.session
 }
 
 func (c *Client) same(s *session) bool {
@@ -204,14 +198,15 @@ func (c *Client) same(s *session) bool {
 	return c.session == s
 }
 
-// watch returns when s needs a successor: its renewals are over, or a request has
-// found it dead. What it returns is s as the last renewal left it.
+// watch returns when s needs a successor: its renewals are over and most of its
+// life is, or a request has found it dead. What it returns is s as the last
+// renewal left it.
 func (c *Client) watch(ctx context.Context, s *session) *session {
 	if s.lease == 0 {
-		wait(ctx, reread, c.renew)
+		c.waitWhile(ctx, s, reread)
 		return s
 	}
-	watcher, err := c.api.NewLifetimeWatcher(&api.LifetimeWatcherInput{Secret: s.secret, RenewBehavior: api.RenewBehaviorIgnoreErrors})
+	watcher, err := c.renewal.NewLifetimeWatcher(&api.LifetimeWatcherInput{Secret: s.secret, RenewBehavior: api.RenewBehaviorIgnoreErrors})
 	if err != nil {
 		return s
 	}
@@ -226,6 +221,13 @@ func (c *Client) watch(ctx context.Context, s *session) *session {
 				return s
 			}
 		case <-watcher.DoneCh(): //nolint:errcheck // whatever has ended it, a login follows
+			select {
+			case renewal := <-watcher.RenewCh():
+				s = c.extend(s, renewal.Secret)
+			default:
+			}
+			// It ends at once where renewals fail and the life left is short.
+			c.waitWhile(ctx, s, s.end().Add(-s.lease/reserve).Sub(c.c.Now()))
 			return s
 		case renewal := <-watcher.RenewCh():
 			s = c.extend(s, renewal.Secret)
@@ -233,10 +235,28 @@ func (c *Client) watch(ctx context.Context, s *session) *session {
 	}
 }
 
-// extend puts a renewed session in the place of s.
+// reserve is the part of a token's life that is left for the next login.
+const reserve = 5
+
+// waitWhile sleeps for d, or until ctx ends or s is no longer the session.
+func (c *Client) waitWhile(ctx context.Context, s *session, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for c.same(s) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+			return
+		case <-c.renew:
+		}
+	}
+}
+
+// extend puts a renewed session in the place of s. A renewal that grants nothing
+// more leaves s as it is: 0 s are not a token that never ends.
 func (c *Client) extend(s *session, renewal *api.Secret) *session {
-	c.c.Observe(Observation{Operation: "renew_token"})
-	if renewal == nil || renewal.Auth == nil {
+	if renewal == nil || renewal.Auth == nil || renewal.Auth.LeaseDuration <= 0 {
 		return s
 	}
 	next := *s
@@ -249,6 +269,29 @@ func (c *Client) extend(s *session, renewal *api.Secret) *session {
 	}
 	c.session = &next
 	return &next
+}
+
+// renewals observes the requests of the watcher, which is silent about those that
+// fail.
+type renewals struct {
+	c    *Client
+	next http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (r renewals) RoundTrip(request *http.Request) (*http.Response, error) {
+	begin := r.c.c.Now()
+	response, err := r.next.RoundTrip(request)
+	if err != nil {
+		r.c.observe("renew_token", begin, explain(err))
+		return nil, err
+	}
+	outcome := (&api.Response{Response: response}).Error() // reads the body and leaves a copy, unless it is a success
+	if outcome != nil {
+		outcome = explain(outcome)
+	}
+	r.c.observe("renew_token", begin, outcome)
+	return response, nil
 }
 
 // wait sleeps for d, or until ctx ends or early says so.

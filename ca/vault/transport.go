@@ -10,9 +10,12 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"os"
+	"sync/atomic"
 	"time"
 
+	"github.com/kedge-ca/kedge/ca"
 	"github.com/kedge-ca/kedge/fips"
 )
 
@@ -29,36 +32,43 @@ const (
 // newTransport speaks HTTP/1.1 over TLS. The files are read for each connection,
 // so that the server's authority can be rotated under us; they are read here once
 // so that a wrong path is found at the start.
-func newTransport(c Config) (http.RoundTripper, error) {
+func newTransport(c Config) (*http.Transport, error) {
 	if _, err := c.tls(""); err != nil {
 		return nil, err
 	}
-	dialer := &net.Dialer{Timeout: dialTimeout}
-	return bounded{&http.Transport{
+	return &http.Transport{
 		MaxIdleConns: idlePerAgent, MaxIdleConnsPerHost: idlePerAgent, IdleConnTimeout: idleTimeout,
-		ResponseHeaderTimeout: c.Timeout, MaxResponseHeaderBytes: maxHeader,
-		DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			host, _, err := net.SplitHostPort(address)
-			if err != nil {
-				return nil, err
-			}
-			config, err := c.tls(host)
-			if err != nil {
-				return nil, err
-			}
-			ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-			defer cancel()
-			raw, err := dialer.DialContext(ctx, network, address)
-			if err != nil {
-				return nil, err
-			}
-			conn := tls.Client(raw, config)
-			if err := conn.HandshakeContext(ctx); err != nil {
-				return nil, errors.Join(err, raw.Close())
-			}
-			return conn, nil
-		},
-	}}, nil
+		ResponseHeaderTimeout: c.Timeout, MaxResponseHeaderBytes: maxHeader, DialTLSContext: c.dial,
+	}, nil
+}
+
+// unpooled is t with a connection of its own for each request.
+func unpooled(t *http.Transport) *http.Transport {
+	t = t.Clone()
+	t.DisableKeepAlives = true
+	return t
+}
+
+func (c *Config) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	config, err := c.tls(host)
+	if err != nil {
+		return nil, &ca.Error{Reason: ca.ReasonRootTLS, Err: err}
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	raw, err := new(net.Dialer).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	conn := tls.Client(raw, config)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: %w", errHandshake, err), raw.Close())
+	}
+	return conn, nil
 }
 
 // tls is the configuration of one connection.
@@ -98,13 +108,19 @@ func readPublic(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxPEM))
 }
 
-// bounded limits the size of every answer.
+// bounded limits the size of every answer, and tells one that cannot be read from
+// none.
 type bounded struct{ next http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.
 func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
-	response, err := b.next.RoundTrip(r)
-	if err != nil {
+	var begun atomic.Bool
+	trace := &httptrace.ClientTrace{GotFirstResponseByte: func() { begun.Store(true) }}
+	response, err := b.next.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))
+	switch {
+	case err != nil && begun.Load():
+		return nil, fmt.Errorf("%w: %w", errCut, err)
+	case err != nil:
 		return nil, err
 	}
 	response.Body = &boundedBody{ReadCloser: response.Body, left: maxAnswer}
