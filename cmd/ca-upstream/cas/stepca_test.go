@@ -62,20 +62,21 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
-// findStepCA finds the binary that test-tools builds.
+// findStepCA finds the binary that test/tools/server builds.
 func findStepCA(t *testing.T) string {
 	t.Helper()
-	path := os.Getenv("E2E_CACHE")
-	if path == "" {
-		cache, err := os.UserCacheDir()
+	cache := os.Getenv("E2E_CACHE")
+	if cache == "" {
+		user, err := os.UserCacheDir()
 		require.NoError(t, err)
-		path = filepath.Join(cache, "kedge", "e2e")
+		cache = filepath.Join(user, "kedge", "e2e")
 	}
-	path = filepath.Join(path, "step-ca")
-	if _, err := os.Stat(path); err != nil {
-		t.Skipf("step-ca is missing (%s; build it with cmd/ca-upstream/test-tools)", path)
+	found, err := filepath.Glob(filepath.Join(cache, "stepca-????????????????"))
+	require.NoError(t, err)
+	if len(found) == 0 {
+		t.Skipf("there is no step-ca in %s: build it with test/tools/server stepca", cache)
 	}
-	return path
+	return found[len(found)-1]
 }
 
 // intermediateTemplate is the provisioner's template, the same that the
