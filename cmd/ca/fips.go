@@ -131,6 +131,9 @@ func (a *app) printReport(r fips.Report) error {
 		for _, outside := range r.OutsideModule {
 			fmt.Fprintf(w, "outside the module\t%s\n", outside)
 		}
+		for _, m := range r.ExternalModules {
+			fmt.Fprintf(w, "outside the process\t%s: %s, version %s (asserted by the %s)\n", m.Role, m.Kind, printable(m.Version), m.Assertion)
+		}
 		fmt.Fprintf(w, "claim\t%s\n", r.Claims.Text)
 	})
 	if err == nil && r.Verdict == "error" {

@@ -25,7 +25,7 @@ var _ admin.Operations = (*server)(nil)
 func (s *server) Status(context.Context) (*kedgev1.StatusResponse, error) {
 	now := s.app.now()
 	supply := s.upkeep.status()
-	report := s.report(now)
+	report := s.report(now, nil)
 	out := &kedgev1.StatusResponse{
 		Version: version, TrustDomain: s.config.TrustDomain, StartedAt: timestamppb.New(s.started), Now: timestamppb.New(now),
 		Ready: true, Retired: uint32(supply.Retired), LiveKeys: uint64(s.authority.LiveKeys()),
@@ -81,8 +81,8 @@ func (s *server) metricState() api.AuthorityState {
 	return state
 }
 
-func (s *server) report(now time.Time) fips.Report {
-	return s.module.Report(fips.ReportInput{Now: now, TLSMinVersion: minTLSVersion(s.config)})
+func (s *server) report(now time.Time, external []fips.ExternalModule) fips.Report {
+	return s.module.Report(fips.ReportInput{Now: now, TLSMinVersion: minTLSVersion(s.config), ExternalModules: external})
 }
 
 // minTLSVersion is the oldest protocol version that the listeners speak.
@@ -102,8 +102,8 @@ func moduleName(r fips.Report) string {
 }
 
 // FIPSReport implements admin.Operations.
-func (s *server) FIPSReport(_ context.Context, sign bool) ([]byte, error) {
-	raw, err := json.Marshal(s.report(s.app.now()))
+func (s *server) FIPSReport(ctx context.Context, sign bool) ([]byte, error) {
+	raw, err := json.Marshal(s.report(s.app.now(), s.externalModules(ctx)))
 	if err != nil {
 		return nil, fmt.Errorf("encoding the report: %w", err)
 	}

@@ -64,10 +64,12 @@ func TestRootsCommandsWork(t *testing.T) {
 	out, err = shell(`for _ in $(seq 100); do [[ -S $KEDGE_ADMIN_SOCKET ]] && break; sleep .1; done
 		(umask 077; ca token create --identity spiffe://example.org/vm/db-1 > token)
 		ca intermediate renew
-		vault read -field=certificate pki/issuer/kedge-root > bundle.pem
+		ca bundle export > bundle.pem
 		ca issue --server ` + addr + ` --server-name localhost --bundle bundle.pem --token-file token --out w
-		openssl verify -CAfile bundle.pem -untrusted w/tls.crt w/tls.crt`).CombinedOutput()
+		openssl verify -CAfile bundle.pem -untrusted w/tls.crt w/tls.crt
+		ca fips --server`).CombinedOutput()
 	require.NoError(t, err, "%s", out)
+	require.Contains(t, string(out), "root: vault-pki, version 1.19.0 (asserted by the operator)")
 	require.Contains(t, string(out), "w/tls.crt: OK")
 	audit, err := os.ReadFile(v.AuditFile)
 	require.NoError(t, err)
