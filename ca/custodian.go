@@ -92,6 +92,9 @@ func (c *Custodian) Tick(ctx context.Context, now time.Time, force bool) (Supply
 	if err := c.clearPending(ctx, t); err != nil {
 		return t.supply(current), errors.Join(openErr, err)
 	}
+	if isOutage(openErr) && !force {
+		return t.supply(current), openErr
+	}
 	if openErr != nil || force || c.due(current, t.bundle, now) {
 		next, err := c.renew(ctx, t, now, openErr)
 		if next != nil {
@@ -270,6 +273,13 @@ func (c *Custodian) obtain(ctx context.Context, bundle *Bundle, key Key, now tim
 		return nil, fmt.Errorf("checking the root's answer: %w", err)
 	}
 	return next, nil
+}
+
+// isOutage tells whether a key could not be opened because the store that has it
+// is out of reach: the key is as good as before, and is waited for. Whatever else
+// keeps a key from being opened makes it one that will never sign again.
+func isOutage(err error) bool {
+	return err != nil && ReasonOf(err).Class() == Unavailable
 }
 
 // rootError keeps the reason that a root gave; one that gave none is unavailable.

@@ -187,3 +187,36 @@ func TestOfTwoAnchorsWithOneKeyTheActiveOneSigns(t *testing.T) {
 		require.False(t, next.Renewed)
 	}
 }
+
+// unreachableKeys is a key store in a server that is down, or one that lost a key.
+type unreachableKeys struct {
+	*fakeKeys
+	err error
+}
+
+func (k unreachableKeys) Open(context.Context, string) (ca.Key, error) { return nil, k.err }
+
+// A start while the server that seals the keys is down must not throw away an
+// intermediate that lives.
+func TestKeyStoreThatIsOutOfReachCostsNoIntermediate(t *testing.T) {
+	w := newCustody(t)
+	first, err := w.Tick(t.Context(), catest.Start, false)
+	require.NoError(t, err)
+	for _, reason := range []ca.Reason{ca.ReasonRootSealed, ca.ReasonRootUnreachable, ca.ReasonRootTimeout, ca.ReasonRootDenied, ca.ReasonRootUnavailable} {
+		down := w.with(t, func(c *ca.CustodianConfig) { c.Keys = unreachableKeys{w.keys, ca.Refuse(reason, "down")} })
+		supply, err := down.Tick(t.Context(), catest.Start.Add(time.Hour), false)
+		require.Equal(t, reason, ca.ReasonOf(err))
+		require.Nil(t, supply.Intermediate)
+		require.NotNil(t, supply.Bundle)
+	}
+	back, err := w.Tick(t.Context(), catest.Start.Add(2*time.Hour), false)
+	require.NoError(t, err)
+	require.False(t, back.Renewed)
+	require.Equal(t, first.Intermediate.KeyID(), back.Intermediate.KeyID())
+
+	lost := w.with(t, func(c *ca.CustodianConfig) { c.Keys = unreachableKeys{w.keys, ca.Refuse(ca.ReasonNotFound, "gone")} })
+	supply, err := lost.Tick(t.Context(), catest.Start.Add(3*time.Hour), false)
+	require.NoError(t, err)
+	require.True(t, supply.Renewed, "a key that is lost is replaced")
+	w.check(t)
+}
