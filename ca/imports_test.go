@@ -55,6 +55,12 @@ func TestDomainImportsTheStandardLibraryAndFIPSOnly(t *testing.T) {
 	}))
 }
 
+func TestRotationImportsTheDomainOnly(t *testing.T) {
+	require.Empty(t, outside(deps(t, module+"/rotation"), func(p string) bool {
+		return isStandard(p) || hasPrefix(p, module+"/rotation", module+"/fips", "golang.org/x/crypto/cryptobyte") || p == module+"/ca"
+	}))
+}
+
 // forbidden is code that must never be linked into a program that holds a
 // signing key: it is not approved, or it is far more than a signer needs.
 var forbidden = []string{

@@ -1,0 +1,17 @@
+package rotation
+
+// guards are the conditions that a plan, a zone and a verifier hold to. A test
+// takes them away one at a time and must find what each prevents; nothing else
+// ever does.
+type guards struct {
+	allAcknowledge   bool // a phase ends when every zone has reported, not when some have
+	monotonic        bool // nobody takes a lower bundle
+	drainBeforeEnd   bool // the old anchor leaves the bundle after its last leaf
+	drainBeforeAbort bool // so does the new one, when the plan is aborted
+	minimum          bool // a zone reports what holds of each of its replicas
+	commandEpoch     bool // a command that was overtaken is refused
+	reportEpoch      bool // a report counts for the last command only
+}
+
+// allGuards is what every plan runs with.
+var allGuards = guards{true, true, true, true, true, true, true}
