@@ -2,14 +2,13 @@
 source "$E2E_ROOT/outage/outage.sh"
 
 # Vault is sealed while a renewal is due.
-mark
+begin sealed
 seal_vault
-forward
+leap
 shown root_sealed
 sleep "$LENGTH"
 not_renewed
 judge
 unseal_vault
 renewed $((LENGTH + 60))
-judge
-well
+finish

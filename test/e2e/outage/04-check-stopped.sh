@@ -2,9 +2,9 @@
 source "$E2E_ROOT/outage/outage.sh"
 
 # Vault is gone: connections are refused.
-mark
+begin stopped
 stop_vault
-forward
+leap
 shown root_unreachable
 sleep "$LENGTH"
 not_renewed
@@ -12,5 +12,4 @@ judge
 start_vault
 unseal_vault
 renewed $((LENGTH + 60))
-judge
-well
+finish

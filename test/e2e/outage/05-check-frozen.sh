@@ -1,15 +1,14 @@
 # shellcheck source=outage.sh
 source "$E2E_ROOT/outage/outage.sh"
 
-# Vault hangs: connections are accepted, and nothing is answered for half a minute.
-mark
+# Vault hangs: it accepts connections and answers nothing for more than half a minute.
+begin frozen
 pause_vault
-forward
+leap
 shown root_timeout
-sleep $((LENGTH > 30 ? LENGTH : 30))
+sleep "$LENGTH"
 not_renewed
 judge
 resume_vault
 renewed $((LENGTH + 90))
-judge
-well
+finish

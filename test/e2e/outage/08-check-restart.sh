@@ -2,22 +2,21 @@
 source "$E2E_ROOT/outage/outage.sh"
 
 # A server that restarts while Vault is away serves, and mends itself afterwards.
-mark
+begin restart
 stop_vault
-forward
+leap
 for mode in "${MODES[@]}"; do
 	hold "$mode"
 	stop_server "$E2E_DIR/serve-$mode.pid"
 	serve_mode "$mode" "$E2E_CACHE/ca-clocked"
-	echo 0 >"$E2E_DIR/$mode/renewals" # the log is a new one
-	rm "$E2E_DIR/$mode/tokens/hold"
+	go_on "$mode"
 done
-sleep 5
+count_on
 shown root_unreachable
+sleep 5
 not_renewed
 judge
 start_vault
 unseal_vault
 renewed 60
-judge
-well
+finish

@@ -4,6 +4,7 @@
 source "$E2E_ROOT/steps.sh"
 
 MODES=(pki transit)
+ROOT_NAME=kedge-root # of the issuer, and of the key
 VAULT_DIR=$E2E_DIR/vault
 
 # vault runs Vault's own command with the root token, or with VAULT_TOKEN.
@@ -95,16 +96,17 @@ resume_vault() { kill -CONT "$(<"$E2E_DIR/vault.pid")"; wait_vault 200; }
 # make_role MODE makes the AppRole kedge-MODE. Its tokens have exactly the policy that
 # ca vault policy prints, without Vault's default one.
 make_role() {
-	"$KEDGE_BIN" vault policy --mode "$1" >"$E2E_DIR/$1/policy.hcl"
+	"$KEDGE_BIN" vault policy --mode "$1" --name "$ROOT_NAME" >"$E2E_DIR/$1/policy.hcl"
 	vault policy write "kedge-$1" "$E2E_DIR/$1/policy.hcl"
-	vault write "auth/approle/role/kedge-$1" token_policies="kedge-$1" token_no_default_policy=true token_ttl=1h token_max_ttl=24h
+	vault write "auth/approle/role/kedge-$1" token_policies="kedge-$1" token_no_default_policy=true \
+		token_ttl="${TOKEN_TTL:-1h}" token_max_ttl="${TOKEN_TTL:-24h}"
 	vault read -field=role_id "auth/approle/role/kedge-$1/role-id" >"$E2E_DIR/$1/role-id"
 	(umask 077 && vault write -f -field=secret_id "auth/approle/role/kedge-$1/secret-id" >"$E2E_DIR/$1/secret-id")
 }
 
 # setup_token MODE writes a token that ends soon, with the policy for ca init.
 setup_token() {
-	"$KEDGE_BIN" vault policy --mode "$1" --setup | vault policy write "setup-$1" -
+	"$KEDGE_BIN" vault policy --mode "$1" --name "$ROOT_NAME" --setup | vault policy write "setup-$1" -
 	(umask 077 && vault token create -policy="setup-$1" -no-default-policy -ttl=10m -field=token >"$E2E_DIR/$1/setup-token")
 }
 
@@ -116,7 +118,7 @@ make_vault_authority() {
 	free_port >"$dir/ops-port"
 	"$KEDGE_BIN" init --trust-domain cluster.local --data-dir "$dir/data" --config "$dir/ca.yaml" \
 		--generate-passphrases "$dir/secrets" --listen "$(<"$dir/listen")" --server-name localhost --server-name 127.0.0.1 \
-		--root "vault-$1" --vault-address "$(vault_address)" --vault-ca-file "$VAULT_DIR/ca.pem" \
+		--root "vault-$1" --root-name "$ROOT_NAME" --vault-address "$(vault_address)" --vault-ca-file "$VAULT_DIR/ca.pem" \
 		--vault-role-id "$(<"$dir/role-id")" --vault-secret-id-file "$dir/secret-id" \
 		--vault-setup-token-file "$dir/setup-token" "${@:2}"
 	# The section authn is the last one.
@@ -135,7 +137,7 @@ make_vault_authority() {
 # anchor MODE prints the root that Vault holds.
 anchor() {
 	case $1 in
-	pki) vault read -field=certificate pki/issuer/kedge-root && echo ;;
+	pki) vault read -field=certificate "pki/issuer/$ROOT_NAME" && echo ;;
 	transit) cat "$E2E_DIR/transit/data/root/root.pem" ;;
 	esac
 }
