@@ -99,9 +99,9 @@ func firstEmpty(pairs ...string) string {
 // maxCredential bounds a token or a secret id; a Kubernetes token has about 1 KB.
 const maxCredential = 16 << 10
 
-// readCredential reads a token or a secret id.
+// readCredential reads a token or a secret id, from a mounted Secret too.
 func readCredential(path string) (string, error) {
-	raw, err := secretfile.Read(path, maxCredential)
+	raw, err := secretfile.ReadMounted(path, maxCredential)
 	if err != nil {
 		return "", err
 	}

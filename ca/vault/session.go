@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -198,6 +199,9 @@ func (c *Client) same(s *session) bool {
 	return c.session == s
 }
 
+// reserve is the part of a token's life that is left for the next login.
+const reserve = 5
+
 // watch returns when s needs a successor: its renewals are over and most of its
 // life is, or a request has found it dead. What it returns is s as the last
 // renewal left it.
@@ -206,37 +210,53 @@ func (c *Client) watch(ctx context.Context, s *session) *session {
 		c.waitWhile(ctx, s, reread)
 		return s
 	}
-	watcher, err := c.renewal.NewLifetimeWatcher(&api.LifetimeWatcherInput{Secret: s.secret, RenewBehavior: api.RenewBehaviorIgnoreErrors})
+	for pause := minPause; ; pause = min(2*pause, maxPause) {
+		renewed, err := c.keepRenewed(ctx, s)
+		if renewed != s {
+			s, pause = renewed, minPause
+		}
+		left := s.end().Add(-s.lease / reserve).Sub(c.c.Now())
+		if err == nil || errors.Is(err, api.ErrLifetimeWatcherNotRenewable) {
+			c.waitWhile(ctx, s, left)
+			return s
+		}
+		c.waitWhile(ctx, s, min(left, jittered(pause)))
+		if left <= pause || ctx.Err() != nil || !c.same(s) {
+			return s
+		}
+	}
+}
+
+// keepRenewed renews s until it cannot be renewed further, or with an error until
+// a renewal fails. The library's own retries are not used: once their time is over,
+// its watcher asks without any pause (hashicorp/vault#28611, in api v1.23.0).
+func (c *Client) keepRenewed(ctx context.Context, s *session) (*session, error) {
+	watcher, err := c.renewal.NewLifetimeWatcher(&api.LifetimeWatcherInput{Secret: s.secret, RenewBehavior: api.RenewBehaviorErrorOnErrors})
 	if err != nil {
-		return s
+		return s, err
 	}
 	go watcher.Start()
 	defer watcher.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return s
+			return s, nil
 		case <-c.renew:
 			if !c.same(s) {
-				return s
+				return s, nil
 			}
-		case <-watcher.DoneCh(): //nolint:errcheck // whatever has ended it, a login follows
-			select {
+		case renewal := <-watcher.RenewCh():
+			s = c.extend(s, renewal.Secret)
+		case err := <-watcher.DoneCh():
+			select { // it may have renewed just before
 			case renewal := <-watcher.RenewCh():
 				s = c.extend(s, renewal.Secret)
 			default:
 			}
-			// It ends at once where renewals fail and the life left is short.
-			c.waitWhile(ctx, s, s.end().Add(-s.lease/reserve).Sub(c.c.Now()))
-			return s
-		case renewal := <-watcher.RenewCh():
-			s = c.extend(s, renewal.Secret)
+			return s, err
 		}
 	}
 }
-
-// reserve is the part of a token's life that is left for the next login.
-const reserve = 5
 
 // waitWhile sleeps for d, or until ctx ends or s is no longer the session.
 func (c *Client) waitWhile(ctx context.Context, s *session, d time.Duration) {
@@ -286,11 +306,15 @@ func (r renewals) RoundTrip(request *http.Request) (*http.Response, error) {
 		r.c.observe("renew_token", begin, explain(err))
 		return nil, err
 	}
-	outcome := (&api.Response{Response: response}).Error() // reads the body and leaves a copy, unless it is a success
-	if outcome != nil {
-		outcome = explain(outcome)
+	// Error reads the body of a refusal and leaves a copy in its place.
+	if err := (&api.Response{Response: response}).Error(); err != nil {
+		r.c.observe("renew_token", begin, explain(err))
+		return response, nil
 	}
-	r.c.observe("renew_token", begin, outcome)
+	if response.StatusCode != http.StatusOK {
+		err = refuseStatus(response.StatusCode, nil)
+	}
+	r.c.observe("renew_token", begin, err)
 	return response, nil
 }
 
