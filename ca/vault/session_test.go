@@ -73,6 +73,7 @@ func TestRevokedTokenIsReplacedOnceForAllCallers(t *testing.T) {
 }
 
 func TestRequestsSucceedOverManyMaxTTLs(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	var o observations
 	c := s.connect(&o, s.appRole(map[string]any{"token_ttl": "2s", "token_explicit_max_ttl": "4s"}))
@@ -88,6 +89,7 @@ func TestRequestsSucceedOverManyMaxTTLs(t *testing.T) {
 
 // TestOutageEndsByItself has the token end while the server is away.
 func TestOutageEndsByItself(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	login := s.appRole(map[string]any{"token_ttl": "3s", "token_explicit_max_ttl": "3s"})
 	for _, row := range []struct {
@@ -165,6 +167,7 @@ func stacks() string {
 }
 
 func TestTokenFileThatAnAgentReplacesKeepsRequestsGoing(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	token := func() string { return s.PolicyToken(policy(), map[string]any{"ttl": "4s", "explicit_max_ttl": "4s"}) }
 	file := write(t, "token", token())
@@ -198,12 +201,12 @@ func TestNoAnswerMakesRunBusy(t *testing.T) {
 		logins       int // at most, in the time of the test
 		renewals     int
 	}{
-		{"renewals fail", grant(10, true), status(500, "internal error"), 1, 2},
+		{"renewals fail", grant(10, true), status(500, "internal error"), 1, 3},
 		{"renewals fail, and tokens are short", grant(1, true), status(500), seconds + 1, seconds + 2},
 		{"renewals are refused", grant(10, true), status(403, "permission denied"), 1, 2},
 		{"renewals grant nothing", grant(10, true), grant(0, true), 1, 2},
 		{"renewals grant little", grant(10, true), grant(1, true), seconds + 1, 4 * seconds},
-		{"renewals are HTML", grant(10, true), answer(200, "text/html", "<html>"), 1, 2},
+		{"renewals are HTML", grant(10, true), answer(200, "text/html", "<html>"), 1, 3},
 		{"tokens end at once", grant(1, false), status(500), seconds + 1, 0},
 		{"tokens never end", grant(0, false), status(500), 1, 0},
 		{"logins fail", status(500), status(500), 4, 0},
