@@ -79,11 +79,13 @@ var statusReasons = map[int]ca.Reason{
 	http.StatusTooManyRequests:     ca.ReasonRootThrottled,
 	472:                            ca.ReasonRootStandby, // disaster recovery secondary
 	473:                            ca.ReasonRootStandby, // performance standby
+	474:                            ca.ReasonRootStandby, // standby that has lost the active node
 	http.StatusInternalServerError: ca.ReasonRootUnavailable,
 	http.StatusNotImplemented:      ca.ReasonRootSealed, // not initialised
 	http.StatusBadGateway:          ca.ReasonRootUnavailable,
 	http.StatusServiceUnavailable:  ca.ReasonRootUnavailable,
 	http.StatusGatewayTimeout:      ca.ReasonRootUnavailable,
+	530:                            ca.ReasonRootUnavailable, // removed from its cluster
 }
 
 // refuseStatus turns a status that is no success into an error.
