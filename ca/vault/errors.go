@@ -33,6 +33,11 @@ func explain(err error) error {
 	}
 	var status *api.ResponseError
 	if errors.As(err, &status) {
+		// Vault says in JSON what is not there. A page of whatever stands before it says
+		// nothing of Vault: on "missing", callers forget things.
+		if status.RawError && statusReasons[status.StatusCode] == ca.ReasonRootMissing {
+			return ca.Refuse(ca.ReasonRootAnswer, "status %d is not Vault's own: %s", status.StatusCode, clean(strings.Join(status.Errors, "; ")))
+		}
 		return refuseStatus(status.StatusCode, status.Errors)
 	}
 	return &ca.Error{Reason: reasonOfTransport(err), Err: err}
