@@ -13,6 +13,7 @@ import (
 	"net/http/httptrace"
 	"os"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/kedge-ca/kedge/ca"
@@ -93,7 +94,7 @@ func (c *Config) tls(host string) (*tls.Config, error) {
 
 // readPublic reads a file that is no secret; mounted files may be links.
 func readPublic(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO does not hold the open
 	if err != nil {
 		return nil, err
 	}
