@@ -186,6 +186,9 @@ func (c *Client) Do(ctx context.Context, r Request) (Data, error) {
 	if r.Anonymous {
 		return c.observed(ctx, "", r)
 	}
+	// A login and a request, and the wait for others who log in.
+	ctx, cancel := context.WithTimeout(ctx, 2*c.c.Timeout)
+	defer cancel()
 	s, err := c.current(ctx)
 	if err != nil {
 		return nil, err
