@@ -138,8 +138,12 @@ func (u *upkeep) note(supply ca.Supply, err error, now time.Time) {
 	if supply.Bundle != nil {
 		u.supply = supply
 	}
+	limit := retryAtMost
+	if !isUsable(supply.Intermediate, now) { // nobody gets anything until this works
+		limit = unservedAtMost
+	}
 	if u.last = err; err != nil {
-		u.retry.failed(now, retryAtMost)
+		u.retry.failed(now, limit)
 	} else {
 		u.retry = backoff{}
 	}
