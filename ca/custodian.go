@@ -266,11 +266,11 @@ func (c *Custodian) obtain(ctx context.Context, bundle *Bundle, key Key, now tim
 		return nil, rootError(err)
 	}
 	next, err := NewIntermediate(IntermediateConfig{Chain: chain, Bundle: bundle, Signer: key, Policy: c.c.Policy})
-	if err != nil {
-		return nil, fmt.Errorf("checking the root's answer: %w", err)
+	if err == nil {
+		err = errors.Join(checkSignedByActive(next, bundle), checkFresh(next, now, c.c.Lifetime))
 	}
-	if err := errors.Join(checkSignedByActive(next, bundle), checkFresh(next, now, c.c.Lifetime)); err != nil {
-		return nil, fmt.Errorf("checking the root's answer: %w", err)
+	if err != nil {
+		return nil, &Error{Reason: ReasonRootMismatch, Err: fmt.Errorf("checking the root's answer: %w", err)}
 	}
 	return next, nil
 }
