@@ -210,7 +210,7 @@ func (a *app) checkPlace(ctx context.Context, o *initOptions, policy fips.Policy
 	case place.pki == nil:
 		return vaultroot.VacantTransit(ctx, place.transit)
 	case o.vault.from == rootFromExisting:
-		_, err := place.pki.Anchor(ctx)
+		_, err := place.pki.Use(ctx, vaultroot.NewRoot{Now: a.now(), Policy: policy})
 		return err
 	}
 	return place.pki.Vacant(ctx)

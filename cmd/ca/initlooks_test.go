@@ -1,0 +1,64 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kedge-ca/kedge/ca/vault/vaulttest"
+)
+
+// vaultSetUp is a Vault with both engines, an AppRole that may do nothing, and the
+// files that a ca init names.
+type vaultSetUp struct {
+	*vaulttest.Server
+	t                     *testing.T
+	dir                   string
+	roleID, secret, setup string
+}
+
+func newVaultSetUp(t *testing.T) *vaultSetUp {
+	t.Helper()
+	v := &vaultSetUp{Server: vaulttest.Start(t), t: t, dir: t.TempDir()}
+	v.EnableEngine("pki", "pki")
+	v.EnableEngine("transit", "transit")
+	roleID, secretID := v.NewAppRole(`path "auth/token/lookup-self" { capabilities = ["read"] }`)
+	v.roleID, v.secret, v.setup = roleID, v.file("secret-id", secretID), v.file("setup", v.RootToken)
+	return v
+}
+
+func (v *vaultSetUp) file(name, text string) string {
+	v.t.Helper()
+	path := filepath.Join(v.dir, name)
+	require.NoError(v.t, os.WriteFile(path, []byte(text), 0o600))
+	return path
+}
+
+// refusesInit runs ca init, which must fail and leave nothing behind.
+func (v *vaultSetUp) refusesInit(t *testing.T, flags ...string) {
+	t.Helper()
+	dir := t.TempDir()
+	args := append([]string{
+		"init", "--trust-domain", "example.org", "--data-dir", filepath.Join(dir, "kedge"), "--config", filepath.Join(dir, "ca.yaml"),
+		"--generate-passphrases", filepath.Join(dir, "secrets"), "--vault-address", v.Address, "--vault-ca-file", v.CAFile,
+		"--vault-role-id", v.roleID, "--vault-secret-id-file", v.secret, "--vault-setup-token-file", v.setup, "--server-name", "localhost",
+	}, flags...)
+	out, err := exec.CommandContext(t.Context(), filepath.Join(buildCA(t), "ca"), args...).CombinedOutput()
+	require.Error(t, err)
+	t.Logf("%s", out)
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left, "the next ca init refuses where anything is there already")
+}
+
+// TestInitHoldsAnExistingIssuerToWhatAnAnchorIsFirst is docs/roots.md: "it looks first
+// whether it can".
+func TestInitHoldsAnExistingIssuerToWhatAnAnchorIsFirst(t *testing.T) {
+	v := newVaultSetUp(t)
+	_, err := v.Request("POST", "pki/root/generate/internal", map[string]any{"common_name": "weak", "issuer_name": "weak", "key_type": "rsa", "key_bits": 2048, "ttl": "8760h"})
+	require.NoError(t, err)
+	v.refusesInit(t, "--root", "vault-pki", "--root-from", "existing", "--root-name", "weak")
+}
