@@ -139,7 +139,7 @@ func (u *upkeep) note(supply ca.Supply, err error, now time.Time) {
 		u.supply = supply
 	}
 	limit := retryAtMost
-	if !isUsable(supply.Intermediate, now) { // nobody gets anything until this works
+	if !isUsable(supply.Intermediate, now) && !isUsable(u.authority.Intermediate(), now) { // nobody gets anything until this works
 		limit = unservedAtMost
 	}
 	if u.last = err; err != nil {
