@@ -3,7 +3,10 @@ package ca
 import (
 	"bytes"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/kedge-ca/kedge/fips"
@@ -67,7 +70,15 @@ func (s SignedIntermediate) check() error {
 	if hasNameConstraints(cert) {
 		return fmt.Errorf("it carries name constraints that nobody asked for")
 	}
+	for _, link := range append(s.Chain[:len(s.Chain):len(s.Chain)], s.Anchor) {
+		if err := checkForm(link); err != nil {
+			return fmt.Errorf("chain certificate %q: %w", link.Subject.CommonName, err)
+		}
+	}
 	for _, link := range s.Chain {
+		if bytes.Equal(link.Raw, s.Anchor.Raw) {
+			return fmt.Errorf("the anchor is in the chain")
+		}
 		if err := checkCAKey(link, s.Policy); err != nil {
 			return fmt.Errorf("chain certificate %q: %w", link.Subject.CommonName, err)
 		}
@@ -81,7 +92,38 @@ func (s SignedIntermediate) check() error {
 			return fmt.Errorf("certificate %d of the chain is not issued by the next: %w", i, err)
 		}
 	}
-	return s.checkDates(cert)
+	if err := s.checkDates(cert); err != nil {
+		return err
+	}
+	return s.checkPath(cert)
+}
+
+// checkPath verifies the chain as a workload's peer will (RFC 5280 §6.1), at the
+// time of the request: what stands between may be over, limited in its path length,
+// or constrained, and then no leaf would be accepted.
+func (s SignedIntermediate) checkPath(cert *x509.Certificate) error {
+	at := s.Request.NotBefore.Add(CABackdate)
+	if cert.NotBefore.After(at) { // within clockSlack
+		at = cert.NotBefore
+	}
+	for below, above := range append(s.Chain[1:len(s.Chain):len(s.Chain)], s.Anchor) {
+		if hasPathLen := above.MaxPathLen > 0 || above.MaxPathLenZero; hasPathLen && above.MaxPathLen <= below {
+			return fmt.Errorf("path length %d of %q allows no leaf below it", above.MaxPathLen, above.Subject.CommonName)
+		}
+	}
+	roots, between := x509.NewCertPool(), x509.NewCertPool()
+	roots.AddCert(s.Anchor)
+	for _, link := range s.Chain[1:] {
+		between.AddCert(link)
+	}
+	// Every usage of a leaf has to be possible, and one list would be satisfied by any.
+	for _, usage := range []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth} {
+		_, err := cert.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{usage}})
+		if err != nil {
+			return fmt.Errorf("verifying the chain: %w", err)
+		}
+	}
+	return nil
 }
 
 // checkDates lets a certificate end early where its anchor does, and nowhere else.
@@ -103,7 +145,32 @@ func (s SignedIntermediate) checkDates(cert *x509.Certificate) error {
 	return nil
 }
 
+// Bounds of a certificate that every leaf carries with it, or repeats a part of. A
+// key id is a hash: RFC 5280 §4.2.1.2 and RFC 7093 §2 have 160 bits of one.
+const (
+	maxCACertificate = 4 << 10
+	minKeyID         = 20
+	maxKeyID         = 32
+)
+
+// checkForm refuses what verifiers read in different ways, or not at all.
+func checkForm(c *x509.Certificate) error {
+	switch {
+	case len(c.Raw) > maxCACertificate:
+		return fmt.Errorf("it has %d bytes, at most %d are sent with every leaf", len(c.Raw), maxCACertificate)
+	case len(c.SubjectKeyId) < minKeyID || len(c.SubjectKeyId) > maxKeyID:
+		return fmt.Errorf("its subject key id has %d bytes, not %d to %d", len(c.SubjectKeyId), minKeyID, maxKeyID)
+	case len(c.UnhandledCriticalExtensions) > 0:
+		return fmt.Errorf("it has the critical extension %v", c.UnhandledCriticalExtensions[0])
+	}
+	return nil
+}
+
+// nameConstraints is id-ce-nameConstraints (RFC 5280 §4.2.1.10).
+var nameConstraints = asn1.ObjectIdentifier{2, 5, 29, 30}
+
+// hasNameConstraints looks for the extension itself: crypto/x509 passes over kinds
+// of names that other verifiers hold a leaf to.
 func hasNameConstraints(c *x509.Certificate) bool {
-	return len(c.PermittedDNSDomains)+len(c.ExcludedDNSDomains)+len(c.PermittedURIDomains)+len(c.ExcludedURIDomains)+
-		len(c.PermittedIPRanges)+len(c.ExcludedIPRanges)+len(c.PermittedEmailAddresses)+len(c.ExcludedEmailAddresses) > 0
+	return slices.ContainsFunc(c.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(nameConstraints) })
 }

@@ -1,6 +1,7 @@
 package ca_test
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/rand"
 	"crypto/x509"
@@ -63,7 +64,7 @@ func (a *answered) template() *x509.Certificate {
 		SerialNumber: big.NewInt(7), Subject: pkix.Name{CommonName: "Intermediate"},
 		NotBefore: a.request.NotBefore, NotAfter: a.request.NotAfter,
 		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
-		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, SubjectKeyId: []byte{1, 2, 3},
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, SubjectKeyId: bytes.Repeat([]byte{1}, 20),
 		URIs: []*url.URL{uri(a.t, a.request.TrustDomain.URI())},
 	}
 }
@@ -99,7 +100,7 @@ func (a *answered) below(kind fips.KeyType, change func(middle *x509.Certificate
 	key := catest.GenerateKey(a.t, kind)
 	template := a.template()
 	template.Subject.CommonName, template.MaxPathLen, template.MaxPathLenZero = "Middle", 1, false
-	template.SubjectKeyId = []byte{4, 5, 6}
+	template.SubjectKeyId = bytes.Repeat([]byte{4}, 20)
 	if change != nil {
 		change(template)
 	}
@@ -199,7 +200,7 @@ func TestSignedIntermediateWithAnotherChainIsRefused(t *testing.T) {
 	}{
 		{"empty", "no certificate", nil},
 		{"for another key", "another key", []*x509.Certificate{a.sign(a.template(), a.anchor, other.Public(), a.key)}},
-		{"for the anchor's key", "another key", []*x509.Certificate{a.anchor}},
+		{"that is the anchor", "another key", []*x509.Certificate{a.anchor}},
 		{"of a foreign root", "issuer name differs", []*x509.Certificate{a.sign(a.template(), a.newAnchor(other, a.anchor.NotAfter), a.csr.PublicKey, other)}},
 		{"of a foreign root of the same name", "not issued by", []*x509.Certificate{a.sign(a.template(), nameOf(a.anchor, other), a.csr.PublicKey, other)}},
 		{"with a broken signature", "not issued by", []*x509.Certificate{forged}},
@@ -207,6 +208,15 @@ func TestSignedIntermediateWithAnotherChainIsRefused(t *testing.T) {
 		{"without the certificate between", "not issued by", below[:1]},
 		{"in another order", "another key", []*x509.Certificate{below[1], below[0]}},
 		{"with a stranger in it", "not issued by", append(fine[:1:1], a.below(fips.ECDSAP256, nil)[1])},
+		{"with the anchor in it", "anchor", append(fine[:1:1], a.anchor)},
+		{"of an issuer that has ended", "expired", a.below(fips.ECDSAP256, func(m *x509.Certificate) {
+			m.NotBefore, m.NotAfter = catest.Start.Add(-48*time.Hour), catest.Start.Add(-time.Hour)
+		})},
+		{"of an issuer that has not begun", "not yet valid", a.below(fips.ECDSAP256, func(m *x509.Certificate) { m.NotBefore = catest.Start.Add(time.Hour) })},
+		{"of an issuer of path length 0", "path length 0", a.below(fips.ECDSAP256, func(m *x509.Certificate) { m.MaxPathLen, m.MaxPathLenZero = 0, true })},
+		{"of an issuer for another usage", "key usage", a.below(fips.ECDSAP256, func(m *x509.Certificate) { m.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning} })},
+		{"of an issuer for servers only", "key usage", a.below(fips.ECDSAP256, func(m *x509.Certificate) { m.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })},
+		{"of an issuer for other names", "constraint", a.below(fips.ECDSAP256, func(m *x509.Certificate) { m.PermittedURIDomains = []string{"elsewhere.example"} })},
 		{"of a weak key", "chain certificate", a.below(fips.RSA2048, nil)},
 		{"of an issuer that is no CA", "not issued by", a.below(fips.ECDSAP256, func(m *x509.Certificate) { m.IsCA, m.MaxPathLen = false, 0 })},
 		{"of an issuer that may not sign certificates", "not issued by", a.below(fips.ECDSAP256, func(m *x509.Certificate) { m.KeyUsage = x509.KeyUsageCRLSign })},
