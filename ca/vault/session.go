@@ -85,6 +85,13 @@ func (c *Client) replace(ctx context.Context, there func() *session) (*session, 
 	return s, nil
 }
 
+// LogIn makes sure that there is a session, for who wants to know before anything
+// else is asked.
+func (c *Client) LogIn(ctx context.Context) error {
+	_, err := c.current(ctx)
+	return err
+}
+
 func (c *Client) live() *session {
 	c.mu.Lock()
 	defer c.mu.Unlock()

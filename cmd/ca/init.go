@@ -217,7 +217,8 @@ func (a *app) makeAuthority(ctx context.Context, o *initOptions, policy fips.Pol
 	if err != nil {
 		return ca.Supply{}, err
 	}
-	if err := a.checkPlace(ctx, o, policy); err != nil {
+	request := rootRequest{domain: domain, policy: policy, now: a.now()}
+	if err := a.checkPlace(ctx, o, request); err != nil {
 		return ca.Supply{}, fmt.Errorf("making the root: %w", err)
 	}
 	if err := o.makeDirs(); err != nil {
@@ -226,7 +227,7 @@ func (a *app) makeAuthority(ctx context.Context, o *initOptions, policy fips.Pol
 	if err := o.generatePassphrases(); err != nil {
 		return ca.Supply{}, err
 	}
-	anchors, err := a.makeRoots(ctx, o, rootRequest{domain: domain, policy: policy, now: a.now()})
+	anchors, err := a.makeRoots(ctx, o, request)
 	if err != nil {
 		return ca.Supply{}, fmt.Errorf("making the root: %w", err)
 	}

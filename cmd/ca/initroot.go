@@ -171,6 +171,7 @@ func (a *app) makeRoots(ctx context.Context, o *initOptions, r rootRequest) ([]c
 
 // vaultPlace is where ca init makes, imports or finds a root in Vault.
 type vaultPlace struct {
+	client  *vault.Client
 	pki     *vaultroot.PKI // nil for a transit key
 	transit transit.KeyConfig
 }
@@ -187,33 +188,66 @@ func (a *app) openVaultPlace(o *initOptions, policy fips.Policy) (*vaultPlace, e
 	}
 	root := o.config.Root
 	if root.Type == rootVaultTransit {
-		return &vaultPlace{transit: transit.KeyConfig{Client: outside.vault, Mount: root.Mount, Name: root.Key, Version: root.KeyVersion}}, nil
+		return &vaultPlace{client: outside.vault, transit: transit.KeyConfig{Client: outside.vault, Mount: root.Mount, Name: root.Key, Version: root.KeyVersion}}, nil
 	}
 	pki, err := vaultroot.NewPKI(vaultroot.PKIConfig{Client: outside.vault, Mount: root.Mount, Issuer: root.Issuer, Policy: policy})
-	return &vaultPlace{pki: pki}, err
+	return &vaultPlace{client: outside.vault, pki: pki}, err
 }
 
-// checkPlace finds what would stop the making of a root elsewhere before anything
-// is made here.
-func (a *app) checkPlace(ctx context.Context, o *initOptions, policy fips.Policy) error {
+// checkPlace finds what would stop the making of a root elsewhere, and the signing
+// of the first intermediate under it, before anything is made anywhere.
+func (a *app) checkPlace(ctx context.Context, o *initOptions, r rootRequest) error {
 	switch o.config.Root.Type {
 	case rootLocal:
 		return nil
 	case rootUpstream:
-		_, err := a.findUpstreamRoot(ctx, o, rootRequest{policy: policy})
+		_, err := a.findUpstreamRoot(ctx, o, r)
 		return err
 	}
-	place, err := a.openVaultPlace(o, policy)
+	place, err := a.openVaultPlace(o, r.policy)
+	if err != nil {
+		return err
+	}
+	if err := place.check(ctx, o, a.newRoot(o, r)); err != nil {
+		return err
+	}
+	backends, err := a.openVaultBackends(o.config)
+	if err != nil {
+		return err
+	}
+	return backends.permitted(ctx)
+}
+
+// check looks with the rights of whoever sets up.
+func (p *vaultPlace) check(ctx context.Context, o *initOptions, n vaultroot.NewRoot) error {
 	switch {
-	case err != nil:
-		return err
-	case place.pki == nil:
-		return vaultroot.VacantTransit(ctx, place.transit)
+	case p.pki == nil:
+		return vaultroot.VacantTransit(ctx, p.transit)
 	case o.vault.from == rootFromExisting:
-		_, err := place.pki.Use(ctx, vaultroot.NewRoot{Now: a.now(), Policy: policy})
+		_, err := p.pki.Use(ctx, n)
 		return err
+	case o.vault.from == rootFromImport:
+		if err := readable(o.vault.importFile); err != nil {
+			return err
+		}
 	}
-	return place.pki.Vacant(ctx)
+	if err := p.client.LogIn(ctx); err != nil {
+		return fmt.Errorf("the token for setting up: %w", err)
+	}
+	return p.pki.Vacant(ctx)
+}
+
+func readable(path string) error {
+	raw, err := secretfile.Read(path, maxImport)
+	clear(raw)
+	if err != nil {
+		return fmt.Errorf("reading the root to import: %w", err)
+	}
+	return nil
+}
+
+func (a *app) newRoot(o *initOptions, r rootRequest) vaultroot.NewRoot {
+	return vaultroot.NewRoot{TrustDomain: r.domain, KeyType: fips.KeyType(o.config.Keys.Type), Now: r.now, Policy: r.policy}
 }
 
 // makeVaultRoot makes, imports or finds the root in Vault.
@@ -222,7 +256,7 @@ func (a *app) makeVaultRoot(ctx context.Context, o *initOptions, r rootRequest) 
 	if err != nil {
 		return nil, err
 	}
-	n := vaultroot.NewRoot{TrustDomain: r.domain, KeyType: fips.KeyType(o.config.Keys.Type), Now: r.now, Policy: r.policy}
+	n := a.newRoot(o, r)
 	if place.pki == nil {
 		_, cert, err := vaultroot.CreateTransit(ctx, place.transit, n)
 		if err != nil {

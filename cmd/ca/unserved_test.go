@@ -31,3 +31,25 @@ func TestAServerWithoutAnIntermediateAsksOften(t *testing.T) {
 	}
 	require.Equal(t, retryAtMost, i.upkeep.retry.wait)
 }
+
+// A root whose clock is days behind signs intermediates that are due at once. They
+// must not be renewed every few seconds for ever.
+func TestAnIntermediateThatIsDueAtOnceIsRenewedAtAPace(t *testing.T) {
+	s := makeSite(t, at(time.Now()))
+	i, err := at(time.Now()).openInstance(s.config, fipstest.Start(t, s.config.FIPS.Profile), slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = i.close() })
+	require.NoError(t, i.upkeep.tick(t.Context(), true))
+	supply := i.upkeep.status()
+	require.True(t, supply.Renewed)
+	require.True(t, i.upkeep.retry.ready(time.Now()))
+	late := time.Now().Add(ca.IntermediateLifetime - time.Hour)
+	for range 8 {
+		i.upkeep.note(supply, nil, late)
+		require.False(t, i.upkeep.retry.ready(late))
+		late = late.Add(time.Minute)
+	}
+	require.Greater(t, i.upkeep.retry.wait, time.Minute)
+	i.upkeep.note(supply, nil, time.Now())
+	require.True(t, i.upkeep.retry.ready(time.Now()))
+}

@@ -142,9 +142,14 @@ func (u *upkeep) note(supply ca.Supply, err error, now time.Time) {
 	if !isUsable(supply.Intermediate, now) && !isUsable(u.authority.Intermediate(), now) { // nobody gets anything until this works
 		limit = unservedAtMost
 	}
-	if u.last = err; err != nil {
+	switch u.last = err; {
+	case err != nil:
 		u.retry.failed(now, limit)
-	} else {
+	case supply.Renewed && supply.Due(now):
+		// The root's clock is days behind: another one would be due at once as well.
+		u.log.Warn("the new intermediate is due for renewal already; compare the clocks of this machine and the root's", "not_before", supply.Intermediate.Certificate().NotBefore)
+		u.retry.failed(now, limit)
+	default:
 		u.retry = backoff{}
 	}
 }

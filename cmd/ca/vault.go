@@ -187,6 +187,32 @@ func (b *vaultBackends) rules(setup bool) []vault.Rule {
 	return rules
 }
 
+// permitted tells whether the server's login may do what a root in Vault needs.
+func (b *vaultBackends) permitted(ctx context.Context) error {
+	if err := b.client.LogIn(ctx); err != nil {
+		return fmt.Errorf("the login of the server: %w", err)
+	}
+	var findings []ca.Finding
+	if b.store != nil {
+		findings = append(findings, b.store.Preflight(ctx)...)
+	}
+	if b.sealer != nil {
+		findings = append(findings, b.sealer.Preflight(ctx)...)
+	}
+	for _, f := range findings {
+		if f.Level == ca.LevelFail {
+			return ca.Refuse(ca.ReasonRootDenied, "the login of the server: %s: %s; %s", f.Subject, f.Detail, f.Next)
+		}
+	}
+	switch {
+	case b.pki != nil:
+		return b.pki.Permitted(ctx)
+	case b.transit != nil:
+		return b.transit.Permitted(ctx)
+	}
+	return nil
+}
+
 // preflight tries everything; after a connection that fails there is nothing to try.
 func (b *vaultBackends) preflight(ctx context.Context, now time.Time) []ca.Finding {
 	findings := b.client.Preflight(ctx)

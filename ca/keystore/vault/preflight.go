@@ -55,5 +55,5 @@ func preflightName() (string, error) {
 	if err := fips.Random(b[:]); err != nil {
 		return "", err
 	}
-	return "preflight-" + hex.EncodeToString(b[:]), nil
+	return "intermediate-preflight-" + hex.EncodeToString(b[:]), nil
 }

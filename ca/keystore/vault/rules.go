@@ -4,10 +4,12 @@ import "github.com/kedge-ca/kedge/ca/vault"
 
 // Rules are the permissions that a running server needs for its keys.
 func (s *Store) Rules() []vault.Rule {
-	keys := s.c.Mount + "/keys/" + s.c.Prefix + "*"
+	// The custodian's names all begin so. A shorter pattern would cover the root's own
+	// key, or those of a replica whose prefix begins with this one.
+	names := s.c.Prefix + "intermediate-*"
 	return []vault.Rule{
-		{Path: keys, Capabilities: []string{"create", "read", "update", "delete"}, Why: "Make, find and destroy the keys of intermediates."},
-		{Path: s.c.Mount + "/sign/" + s.c.Prefix + "*", Capabilities: []string{"create", "update"}, Why: "Sign certificates."},
+		{Path: s.c.Mount + "/keys/" + names, Capabilities: []string{"create", "read", "update", "delete"}, Why: "Make, find and destroy the keys of intermediates."},
+		{Path: s.c.Mount + "/sign/" + names, Capabilities: []string{"create", "update"}, Why: "Sign certificates."},
 	}
 }
 

@@ -48,7 +48,12 @@ func TestStoreConforms(t *testing.T) {
 				}
 				rules, err := transit.NewStore(c)
 				require.NoError(t, err)
-				c.Client = connect(t, server, rules.Rules())
+				// The suite's names are not those of a custodian.
+				wide := rules.Rules()
+				for i := range wide {
+					wide[i].Path = strings.Replace(wide[i].Path, "intermediate-*", "*", 1)
+				}
+				c.Client = connect(t, server, wide)
 				store, err := transit.NewStore(c)
 				require.NoError(t, err)
 				return store

@@ -68,6 +68,9 @@ func (p *PKI) Create(ctx context.Context, n NewRoot) (*x509.Certificate, error) 
 // Import gives Vault a root that was made elsewhere: its certificate and its key in
 // PEM. Destroy the original afterwards.
 func (p *PKI) Import(ctx context.Context, bundle []byte, n NewRoot) (*x509.Certificate, error) {
+	if err := checkImport(bundle, n); err != nil {
+		return nil, &ca.Error{Reason: ca.ReasonRootRefused, Err: fmt.Errorf("importing a root into vault: %w; nothing was sent", err)}
+	}
 	if err := p.Vacant(ctx); err != nil {
 		return nil, err
 	}
@@ -116,16 +119,27 @@ func (p *PKI) fit(ctx context.Context, n NewRoot) (*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d := n.Policy.CheckKey(anchor.PublicKey, fips.UseCA, anchor.NotAfter); !d.Allow {
-		return nil, ca.Refuse(ca.ReasonRootMismatch, "issuer %q: %s: %s", p.c.Issuer, d.Code, d.Detail)
-	}
-	if anchor.MaxPathLen == 0 && anchor.MaxPathLenZero {
-		return nil, ca.Refuse(ca.ReasonRootMismatch, "issuer %q has path length 0 and can sign no intermediate", p.c.Issuer)
-	}
-	if left := anchor.NotAfter.Sub(n.Now); left < ca.IntermediateLifetime {
-		return nil, ca.Refuse(ca.ReasonRootMismatch, "issuer %q ends at %s, before an intermediate would", p.c.Issuer, anchor.NotAfter)
+	if err := checkRoot(anchor, n); err != nil {
+		return nil, &ca.Error{Reason: ca.ReasonRootMismatch, Err: fmt.Errorf("issuer %q: %w", p.c.Issuer, err)}
 	}
 	return anchor, nil
+}
+
+// checkRoot holds a root to what an anchor has to be.
+func checkRoot(root *x509.Certificate, n NewRoot) error {
+	if d := n.Policy.CheckKey(root.PublicKey, fips.UseCA, root.NotAfter); !d.Allow {
+		return fmt.Errorf("%s: %s", d.Code, d.Detail)
+	}
+	if _, err := ca.NewBundle(n.TrustDomain, 1, []ca.Anchor{{Certificate: root, Slot: ca.SlotActive}}); err != nil {
+		return err
+	}
+	switch {
+	case root.MaxPathLen == 0 && root.MaxPathLenZero:
+		return fmt.Errorf("path length 0 allows no intermediate below it")
+	case root.NotAfter.Sub(n.Now) < ca.IntermediateLifetime:
+		return fmt.Errorf("it ends at %s, before an intermediate would", root.NotAfter)
+	}
+	return nil
 }
 
 // CreateTransit makes a root key in a transit engine and the certificate for it,

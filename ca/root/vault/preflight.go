@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/kedge-ca/kedge/ca"
@@ -33,10 +34,62 @@ func (p *PKI) Preflight(ctx context.Context, now time.Time) []ca.Finding {
 		})
 		findings = append(findings, chainLife(chain, now)...)
 	}
-	_, err = p.c.Client.Do(ctx, vault.Request{
+	err = p.trySigning(ctx)
+	permission := vault.Permission(p.Rules()[0], err)
+	if ca.ReasonOf(err) == ca.ReasonRootRefused && !isOfTheRequest(err) {
+		permission = vault.Failed("root-issuer", p.c.Issuer, err, "give the issuer its key and the usage issuing-certificates back")
+	}
+	return append(findings, permission)
+}
+
+// trySigning asks for a signature under a request that is none.
+func (p *PKI) trySigning(ctx context.Context) error {
+	_, err := p.c.Client.Do(ctx, vault.Request{
 		Operation: "preflight", Method: http.MethodPost, Path: p.SignPath(), Body: map[string]any{"csr": "kedge preflight"},
 	})
-	return append(findings, vault.Permission(p.Rules()[0], err))
+	return err
+}
+
+// isOfTheRequest tells whether Vault refuses the request that is none, which it
+// reads after it has found an issuer that can sign.
+func isOfTheRequest(err error) bool {
+	text := strings.ToLower(err.Error())
+	return strings.Contains(text, "csr") || strings.Contains(text, "certificate request")
+}
+
+// Permitted tells whether the token may have intermediates signed, also by an issuer
+// that is still to be made.
+func (p *PKI) Permitted(ctx context.Context) error { return denied(p.trySigning(ctx), p.Rules()[0]) }
+
+// Permitted tells whether the token may use the key, also one that is still to be
+// made.
+func (t *Transit) Permitted(ctx context.Context) error {
+	rules := t.Rules()
+	for _, try := range []struct {
+		rule vault.Rule
+		call vault.Request
+	}{
+		{rules[0], vault.Request{Operation: "preflight", Method: http.MethodGet, Path: t.c.Mount + "/keys/" + t.c.Key}},
+		{rules[1], vault.Request{Operation: "preflight", Method: http.MethodPost, Path: t.c.Mount + "/sign/" + t.c.Key + "/sha2-256", Body: map[string]any{}}},
+	} {
+		if _, err := t.c.Client.Do(ctx, try.call); err != nil {
+			if err := denied(err, try.rule); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// denied keeps of an error whether the server permits, or could not be asked.
+func denied(err error, r vault.Rule) error {
+	switch ca.ReasonOf(err) {
+	case ca.ReasonRootDenied:
+		return fmt.Errorf("the login of the server lacks a line of its policy: %s: %w", r.HCL(), err)
+	case ca.ReasonRootRefused, ca.ReasonRootMissing, ca.ReasonRootUnavailable:
+		return nil // permitted; there is nothing to use yet
+	}
+	return err
 }
 
 // chainLife judges what is left of each certificate above an intermediate.
