@@ -68,6 +68,7 @@ type AuthorityState struct {
 	Bundle       *ca.Bundle       // may be nil
 	Intermediate *ca.Intermediate // may be nil
 	Ready        bool
+	RenewalFails bool // the last attempt to renew the intermediate
 	FIPSOK       bool
 	FIPSModule   string
 	LiveKeys     int
@@ -90,6 +91,7 @@ var (
 	descNotAfter  = prometheus.NewDesc("kedge_certificate_not_after_timestamp_seconds", "End of a CA certificate or of the server's own.", []string{"role", "id"}, nil)
 	descNotBefore = prometheus.NewDesc("kedge_certificate_not_before_timestamp_seconds", "Begin of a CA certificate.", []string{"role", "id"}, nil)
 	descBundle    = prometheus.NewDesc("kedge_bundle_sequence", "Sequence of the bundle in force.", nil, nil)
+	descRenewal   = prometheus.NewDesc("kedge_renewal_failing", "1 when the last attempt to renew the intermediate failed.", nil, nil)
 	descReady     = prometheus.NewDesc("kedge_ready", "1 when certificates can be issued.", nil, nil)
 	descFIPS      = prometheus.NewDesc("kedge_fips_state", "1 for the state that the cryptographic module is in.", []string{"state", "module"}, nil)
 	descLiveKeys  = prometheus.NewDesc("kedge_live_keys", "Keys with a live certificate.", nil, nil)
@@ -99,7 +101,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (c *authorityCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descNotAfter, descNotBefore, descBundle, descReady, descFIPS, descLiveKeys, descInGate, descKeys} {
+	for _, d := range []*prometheus.Desc{descNotAfter, descNotBefore, descBundle, descReady, descRenewal, descFIPS, descLiveKeys, descInGate, descKeys} {
 		ch <- d
 	}
 }
@@ -126,6 +128,7 @@ func (c *authorityCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(descNotAfter, seconds(s.ServerEnd), "server", "server")
 	}
 	gauge(descReady, one(s.Ready))
+	gauge(descRenewal, one(s.RenewalFails))
 	gauge(descFIPS, one(s.FIPSOK), "approved", s.FIPSModule)
 	gauge(descFIPS, one(!s.FIPSOK), "error", s.FIPSModule)
 	gauge(descLiveKeys, float64(s.LiveKeys))

@@ -36,6 +36,7 @@ var goldenMetrics = []string{
 	"kedge_panics_total counter",
 	"kedge_ready gauge",
 	"kedge_refused_total counter protocol,reason",
+	"kedge_renewal_failing gauge",
 	"kedge_requests_in_progress gauge",
 	"kedge_stage_seconds histogram stage",
 }
@@ -133,7 +134,7 @@ func TestAnAuthorityWithoutAnythingIsExported(t *testing.T) {
 		}
 	}
 	require.Equal(t, map[string]float64{
-		"kedge_ready": 0, "kedge_live_keys": 0, "kedge_requests_in_progress": 0,
+		"kedge_ready": 0, "kedge_renewal_failing": 0, "kedge_live_keys": 0, "kedge_requests_in_progress": 0,
 		"kedge_fips_state BoringCrypto approved": 0, "kedge_fips_state BoringCrypto error": 1,
 	}, values)
 }

@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/hex"
@@ -259,6 +260,15 @@ func (c *Custodian) obtain(ctx context.Context, bundle *Bundle, key Key, now tim
 	if err != nil {
 		return nil, fmt.Errorf("making the request: %w", err)
 	}
+	// A root that was replaced under us is not made to sign first.
+	anchor, err := c.c.Root.Anchor(ctx)
+	if err != nil {
+		return nil, rootError(err)
+	}
+	if active := bundle.Active(); !bytes.Equal(anchor.RawSubjectPublicKeyInfo, active.RawSubjectPublicKeyInfo) {
+		return nil, Refuse(ReasonRootMismatch, "the root is anchor %s (%s), and %s is active in bundle %d; configure the root of the active anchor: only a rotation makes another one active",
+			AnchorIDOf(anchor), orNone(bundle.slot(AnchorIDOf(anchor))), AnchorIDOf(active), bundle.seq)
+	}
 	chain, err := c.c.Root.SignIntermediate(ctx, csr, IntermediateRequest{
 		TrustDomain: c.c.TrustDomain, NotBefore: now.Add(-CABackdate), NotAfter: now.Add(c.c.Lifetime),
 	})
@@ -273,6 +283,14 @@ func (c *Custodian) obtain(ctx context.Context, bundle *Bundle, key Key, now tim
 		return nil, &Error{Reason: ReasonRootMismatch, Err: fmt.Errorf("checking the root's answer: %w", err)}
 	}
 	return next, nil
+}
+
+// orNone is what a slot is called in a sentence.
+func orNone(s Slot) Slot {
+	if s == "" {
+		return "in no bundle"
+	}
+	return s
 }
 
 // isOutage tells whether a key could not be opened because the store that has it

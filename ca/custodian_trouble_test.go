@@ -2,6 +2,7 @@ package ca_test
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"testing"
 	"time"
@@ -218,5 +219,34 @@ func TestKeyStoreThatIsOutOfReachCostsNoIntermediate(t *testing.T) {
 	supply, err := lost.Tick(t.Context(), catest.Start.Add(3*time.Hour), false)
 	require.NoError(t, err)
 	require.True(t, supply.Renewed, "a key that is lost is replaced")
+	w.check(t)
+}
+
+// replacedRoot is a root that somebody replaced where it is kept.
+type replacedRoot struct {
+	anchor *x509.Certificate
+	asked  int
+}
+
+func (r *replacedRoot) Anchor(context.Context) (*x509.Certificate, error) { return r.anchor, nil }
+
+func (r *replacedRoot) SignIntermediate(context.Context, []byte, ca.IntermediateRequest) ([]*x509.Certificate, error) {
+	r.asked++
+	return nil, errors.New("it must not be asked")
+}
+
+// A root that is another than the active anchor must not be made to sign: each
+// certificate under it would be one more that nobody wanted.
+func TestRootThatWasReplacedIsNotAskedToSign(t *testing.T) {
+	w := newCustody(t)
+	first, err := w.Tick(t.Context(), catest.Start, false)
+	require.NoError(t, err)
+	root := &replacedRoot{anchor: catest.New(t).Root}
+	replaced := w.with(t, func(c *ca.CustodianConfig) { c.Root = root })
+	supply, err := replaced.Tick(t.Context(), catest.Start.Add(84*time.Hour), false)
+	require.Equal(t, ca.ReasonRootMismatch, ca.ReasonOf(err), "%v", err)
+	require.ErrorContains(t, err, "in no bundle")
+	require.Zero(t, root.asked)
+	require.Equal(t, first.Intermediate.KeyID(), supply.Intermediate.KeyID())
 	w.check(t)
 }

@@ -67,8 +67,8 @@ func (s SignedIntermediate) check() error {
 	if len(cert.DNSNames)+len(cert.EmailAddresses)+len(cert.IPAddresses) > 0 {
 		return fmt.Errorf("it carries names that nobody asked for")
 	}
-	if hasNameConstraints(cert) {
-		return fmt.Errorf("it carries name constraints that nobody asked for")
+	if cert.SerialNumber.Sign() <= 0 || cert.SerialNumber.BitLen() < 64 {
+		return fmt.Errorf("its serial number has %d bits, not 64 random ones", cert.SerialNumber.BitLen())
 	}
 	for _, link := range append(s.Chain[:len(s.Chain):len(s.Chain)], s.Anchor) {
 		if err := checkForm(link); err != nil {
@@ -160,6 +160,8 @@ func checkForm(c *x509.Certificate) error {
 		return fmt.Errorf("it has %d bytes, at most %d are sent with every leaf", len(c.Raw), maxCACertificate)
 	case len(c.SubjectKeyId) < minKeyID || len(c.SubjectKeyId) > maxKeyID:
 		return fmt.Errorf("its subject key id has %d bytes, not %d to %d", len(c.SubjectKeyId), minKeyID, maxKeyID)
+	case HasNameConstraints(c):
+		return fmt.Errorf("it has name constraints, which verifiers read in different ways and which would bind every leaf")
 	case len(c.UnhandledCriticalExtensions) > 0:
 		return fmt.Errorf("it has the critical extension %v", c.UnhandledCriticalExtensions[0])
 	}
@@ -169,8 +171,9 @@ func checkForm(c *x509.Certificate) error {
 // nameConstraints is id-ce-nameConstraints (RFC 5280 §4.2.1.10).
 var nameConstraints = asn1.ObjectIdentifier{2, 5, 29, 30}
 
-// hasNameConstraints looks for the extension itself: crypto/x509 passes over kinds
-// of names that other verifiers hold a leaf to.
-func hasNameConstraints(c *x509.Certificate) bool {
+// HasNameConstraints tells whether a CA certificate limits the names below it. It
+// looks for the extension itself: crypto/x509 passes over kinds of names that other
+// verifiers hold a leaf to.
+func HasNameConstraints(c *x509.Certificate) bool {
 	return slices.ContainsFunc(c.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(nameConstraints) })
 }

@@ -61,7 +61,7 @@ func (a *answered) newAnchor(key crypto.Signer, notAfter time.Time) *x509.Certif
 // template is the certificate that was asked for.
 func (a *answered) template() *x509.Certificate {
 	return &x509.Certificate{
-		SerialNumber: big.NewInt(7), Subject: pkix.Name{CommonName: "Intermediate"},
+		SerialNumber: new(big.Int).Lsh(big.NewInt(7), 100), Subject: pkix.Name{CommonName: "Intermediate"},
 		NotBefore: a.request.NotBefore, NotAfter: a.request.NotAfter,
 		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, SubjectKeyId: bytes.Repeat([]byte{1}, 20),

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/kedge-ca/kedge/ca/vault"
@@ -150,6 +151,9 @@ func (c *config) keysProblems(add addProblem) {
 	case k.Store == keysVaultTransit:
 		mountProblem(add, "keys.mount", k.Mount)
 		nameProblem(add, "keys.prefix", k.Prefix)
+		if own := k.Prefix + "intermediate-"; c.Root.Type == rootVaultTransit && c.Root.Mount == k.Mount && strings.HasPrefix(c.Root.Key, own) {
+			add("keys.prefix", "the policy for keys that begin with %s would reach the root's own, %s: choose another prefix", own, c.Root.Key)
+		}
 		refuseSet(add, "keys", "a store in Vault", map[string]string{"passphrase": k.Passphrase.source(), "kek": k.KEK.Mount + k.KEK.Key})
 	case k.Store == keysUpstream:
 		refuseSet(add, "keys", "a store behind ca-upstream", map[string]string{

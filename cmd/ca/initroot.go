@@ -62,7 +62,6 @@ func vaultFlags(f *pflag.FlagSet, v *vaultConfig) {
 	f.StringVar(&v.Login.Role, "vault-role", "", "role of a kubernetes, jwt or certificate login")
 	f.StringVar(&v.Login.RoleID, "vault-role-id", "", "role id of an approle login")
 	f.StringVar(&v.Login.SecretIDFile, "vault-secret-id-file", "", "file with the secret id of an approle login")
-	f.BoolVar(&v.Login.Wrapped, "vault-secret-id-wrapped", false, "the file holds a response-wrapping token")
 	f.StringVar(&v.Login.TokenFile, "vault-token-file", "", "file with a token, or with the JWT of a kubernetes or jwt login")
 	f.StringVar(&v.Login.CertFile, "vault-cert-file", "", "client certificate of a certificate login")
 	f.StringVar(&v.Login.KeyFile, "vault-key-file", "", "its key")

@@ -70,7 +70,7 @@ func (s *server) metricState() api.AuthorityState {
 	state := api.AuthorityState{
 		Bundle: s.authority.Bundle(), Intermediate: s.authority.Intermediate(), Ready: s.authority.Ready(now) == nil,
 		FIPSOK: s.module.Err() == nil, FIPSModule: string(s.module.Backend()), LiveKeys: s.authority.LiveKeys(),
-		InGate: s.gate.Inside(), KeyRefresh: make(map[string]time.Time),
+		RenewalFails: s.upkeep.lastError() != nil, InGate: s.gate.Inside(), KeyRefresh: make(map[string]time.Time),
 	}
 	if current := s.serving.current.Load(); current != nil {
 		state.ServerEnd = current.leaf.NotAfter

@@ -195,6 +195,7 @@ func TestVaultSettingsThatCannotWorkAreRefused(t *testing.T) {
 		"passphrase and kek":      {"root: {type: local, passphrase: {env: P}}\nkeys: {type: ecdsa-p256, passphrase: {env: P}, kek: {mount: transit, key: k}}\n" + connection, "keys.passphrase: a store with a key-encryption key does not read it"},
 		"no such store":           {"root: {type: local, passphrase: {env: P}}\nkeys: {store: drawer}\n", `keys.store: "drawer" is none of`},
 		"store without prefix":    {"root: {type: local, passphrase: {env: P}}\nkeys: {store: vault-transit, mount: transit}\n" + connection, "keys.prefix: "},
+		"prefix over the root":    {"root: {type: vault-transit, mount: transit, key: k-intermediate-root, keyVersion: 1}\nkeys: {store: vault-transit, mount: transit, prefix: k-}\n" + connection, "would reach the root's own"},
 		"prefix of files":         {"root: {type: local, passphrase: {env: P}}\nkeys: {passphrase: {env: P}, prefix: a}\n", "keys.prefix: a store of files does not read it"},
 		"upstream without socket": {"root: {type: upstream}\n" + keys, "upstream.socket: "},
 		"socket for nothing":      {"root: {type: local, passphrase: {env: P}}\n" + keys + "upstream: {socket: /s}\n", "upstream: neither root nor keys"},

@@ -64,9 +64,9 @@ func (r *Root) Anchor(ctx context.Context) (*x509.Certificate, error) {
 
 // SignIntermediate implements ca.Root.
 func (r *Root) SignIntermediate(ctx context.Context, csr []byte, p ca.IntermediateRequest) ([]*x509.Certificate, error) {
-	request, err := x509.ParseCertificateRequest(csr)
+	request, err := ca.CheckIntermediateCSR(csr, r.c.Policy, p.NotAfter)
 	if err != nil {
-		return nil, fmt.Errorf("asking the upstream for an intermediate: reading the request: %w", err)
+		return nil, fmt.Errorf("asking the upstream for an intermediate: %w", err)
 	}
 	anchor, err := r.Anchor(ctx)
 	if err != nil {
@@ -82,11 +82,11 @@ func (r *Root) SignIntermediate(ctx context.Context, csr []byte, p ca.Intermedia
 		return nil, upstream.FromStatus(ctx, "asking the upstream for an intermediate", err)
 	}
 	chain, err := parseChain(answer.GetChain())
-	if err == nil {
-		err = r.checkChain(chain, asked{key: request.PublicKey, anchor: anchor, request: p})
-	}
 	if err != nil {
-		return nil, ca.Refuse(ca.ReasonRootUnavailable, "the upstream's answer: %w", err)
+		return nil, ca.Refuse(ca.ReasonRootAnswer, "the upstream's answer: %w", err)
+	}
+	if err := (ca.SignedIntermediate{Chain: chain, Anchor: anchor, CSR: request, Request: p, Policy: r.c.Policy}).Check(); err != nil {
+		return nil, err
 	}
 	return chain, nil
 }

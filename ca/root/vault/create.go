@@ -134,6 +134,10 @@ func checkRoot(root *x509.Certificate, n NewRoot) error {
 		return err
 	}
 	switch {
+	case ca.HasNameConstraints(root):
+		return fmt.Errorf("it has name constraints, which would bind every leaf")
+	case len(root.ExtKeyUsage) > 0 || len(root.UnknownExtKeyUsage) > 0:
+		return fmt.Errorf("it has extended key usages, which would bind every leaf")
 	case root.MaxPathLen == 0 && root.MaxPathLenZero:
 		return fmt.Errorf("path length 0 allows no intermediate below it")
 	case root.NotAfter.Sub(n.Now) < ca.IntermediateLifetime:

@@ -81,7 +81,7 @@ func (l *liar) newAnchor(key crypto.Signer) *x509.Certificate {
 // asked is the certificate that was asked for.
 func (l *liar) asked() *x509.Certificate {
 	return &x509.Certificate{
-		SerialNumber: big.NewInt(7), Subject: pkix.Name{CommonName: "Intermediate"}, SubjectKeyId: bytes.Repeat([]byte{1}, 20),
+		SerialNumber: new(big.Int).Lsh(big.NewInt(7), 100), Subject: pkix.Name{CommonName: "Intermediate"}, SubjectKeyId: bytes.Repeat([]byte{1}, 20),
 		NotBefore: l.now.Add(-ca.CABackdate), NotAfter: l.now.Add(ca.IntermediateLifetime),
 		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 		URIs: []*url.URL{{Scheme: "spiffe", Host: "cluster.local"}},

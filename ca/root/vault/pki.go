@@ -124,6 +124,10 @@ func (p *PKI) SignIntermediate(ctx context.Context, der []byte, request ca.Inter
 	if err != nil || len(signed) != 1 {
 		return nil, ca.Refuse(ca.ReasonRootAnswer, "signing intermediate: the answer does not have one certificate: %v", err)
 	}
+	// The one field that Check cannot judge: other roots choose it themselves.
+	if keyID, err := fips.KeyIDFromSPKI(csr.RawSubjectPublicKeyInfo); err != nil || !bytes.Equal(keyID, signed[0].SubjectKeyId) {
+		return nil, ca.Refuse(ca.ReasonRootMismatch, "signing intermediate: its subject key id is %x, not the one asked for", signed[0].SubjectKeyId)
+	}
 	chain := signed
 	if !isSelfSigned(i.cert) {
 		chain = append(append(chain, i.cert), i.above...)
