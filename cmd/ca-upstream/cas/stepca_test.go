@@ -223,7 +223,7 @@ func TestStepCAThatMakesNoIntermediatesIsRefused(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			_, err := ask(t, over(t, newStepCA(t, row.template).root(t)))
 			require.ErrorContains(t, err, row.want)
-			require.Equal(t, ca.ReasonRootUnavailable, ca.ReasonOf(err))
+			require.Equal(t, ca.ReasonRootMismatch, ca.ReasonOf(err))
 		})
 	}
 }
