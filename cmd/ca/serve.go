@@ -115,7 +115,7 @@ func (s *server) run(ctx context.Context) error {
 	if err := s.remember(ctx, s.app.now()); err != nil {
 		return err
 	}
-	if err := s.upkeep.tick(ctx, false); err != nil {
+	if err := s.firstTick(ctx); err != nil {
 		if errors.Is(err, ca.ErrForeignState) {
 			return fmt.Errorf("%w; correct trustDomain, or give this trust domain a dataDir of its own with ca init", err)
 		}
@@ -157,6 +157,17 @@ func (s *server) run(ctx context.Context) error {
 	}
 	stop()
 	return errors.Join(err, s.stop())
+}
+
+// startPatience is how long a start waits for what holds the root or the keys. The
+// listeners, with health and the operator's socket, do not wait for an outage; upkeep
+// asks again seconds later.
+const startPatience = 8 * time.Second
+
+func (s *server) firstTick(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	return s.upkeep.tick(ctx, false)
 }
 
 // reloadOnHangup reloads at each SIGHUP until ctx ends.
