@@ -13,8 +13,10 @@ export GOFLAGS := -mod=readonly -buildvcs=auto
 ifeq ($(FIPS),boring)
 export GOEXPERIMENT := boringcrypto
 export CGO_ENABLED := 1
+unexport GOFIPS140
 else ifeq ($(FIPS),native)
 export GOFIPS140 := v1.0.0
+unexport GOEXPERIMENT
 else
 $(error FIPS must be boring or native, not "$(FIPS)")
 endif
