@@ -72,7 +72,7 @@ bench: build ## Print the benchmark table with its floors
 
 bench-roots: build ## Print what an outage of Vault does to issuance, and what a key there costs
 	$(GO) build -o bin/bench ./test/bench
-	KEDGE_VAULT_BIN=$$(test/tools/server vault) KEDGE_BIN=$(CURDIR)/bin/ca taskset -c 1 bin/bench -roots
+	KEDGE_VAULT_BIN=$$(test/tools/server vault) KEDGE_BIN=$(CURDIR)/bin/ca taskset -c 1 bin/bench -roots -rounds 8 -seconds 4
 
 fmt: ## Fail on code that gofmt would change
 	@bad="$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l)"; [[ -z "$$bad" ]] || { echo "gofmt: $$bad"; exit 1; }

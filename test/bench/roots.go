@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -16,6 +17,7 @@ const vaultAddr = "127.0.0.1:28200"
 
 // vaultServer is a real Vault in its development mode: unsealed, in memory, TLS on.
 type vaultServer struct {
+	bin  string
 	proc *process
 	dir  string
 }
@@ -27,26 +29,31 @@ func startVault(ctx context.Context, bin string) (*vaultServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &vaultServer{dir: dir}
+	v := &vaultServer{bin: bin, dir: dir}
 	if err := os.WriteFile(v.token(), []byte("benchmark"), 0o600); err != nil {
 		return nil, err
 	}
-	v.proc, err = startPinned(ctx, loadCPU, bin, "server", "-dev", "-dev-tls", "-dev-tls-cert-dir="+dir, "-dev-tls-san=127.0.0.1",
+	return v, v.start(ctx)
+}
+
+func (v *vaultServer) start(ctx context.Context) error {
+	var err error
+	v.proc, err = startPinned(ctx, loadCPU, v.bin, "server", "-dev", "-dev-tls", "-dev-tls-cert-dir="+v.dir, "-dev-tls-san=127.0.0.1",
 		"-dev-root-token-id=benchmark", "-dev-listen-address="+vaultAddr, "-dev-no-store-token", "-log-level=error")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if _, err := v.proc.waitFor("Development mode", time.Minute); err != nil {
-		return nil, err
+		return err
 	}
 	for _, args := range [][]string{{"secrets", "enable", "pki"}, {"secrets", "enable", "transit"}} {
-		cmd := exec.CommandContext(ctx, bin, args...)
+		cmd := exec.CommandContext(ctx, v.bin, args...)
 		cmd.Env = append(os.Environ(), "VAULT_ADDR=https://"+vaultAddr, "VAULT_CACERT="+v.caFile(), "VAULT_TOKEN=benchmark")
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return nil, errors.Join(fmt.Errorf("vault %v: %w: %s", args, err, out), v.stop())
+			return errors.Join(fmt.Errorf("vault %v: %w: %s", args, err, out), v.stop())
 		}
 	}
-	return v, nil
+	return nil
 }
 
 func (v *vaultServer) token() string  { return filepath.Join(v.dir, "token") }
@@ -81,8 +88,8 @@ func (b *bench) roots(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, v.stop())
 	}
-	if err := b.outages(ctx, v); err != nil {
-		return errors.Join(err, v.stop())
+	if err := errors.Join(b.outages(ctx, v), v.stop()); err != nil {
+		return err
 	}
 	b.add("intermediate's key in Vault's transit engine, on the same machine: certificates per second", fmt.Sprintf("%.0f", remote.perSecond), "-", true)
 	b.add("the same, certificates per CPU-second of Kedge alone", fmt.Sprintf("%.0f", remote.perCPU), "-", true)
@@ -133,38 +140,54 @@ func (b *bench) outages(ctx context.Context, v *vaultServer) error {
 	}
 	defer d.stop()
 	defer done()
-	var up, frozen []float64
-	for range b.rounds {
-		x, _, err := b.lane(ctx, d, do)
+	var up, frozen, gone []float64
+	for round := range b.rounds {
+		x, y, z, err := b.outage(ctx, v, round%2 == 1, func() (float64, error) {
+			perCPU, _, err := b.lane(ctx, d, do)
+			return perCPU, err
+		})
 		if err != nil {
-			return fmt.Errorf("with Vault up: %w", err)
-		}
-		if err := v.freeze(); err != nil {
 			return err
 		}
-		y, _, err := b.lane(ctx, d, do)
-		if err := errors.Join(err, v.thaw()); err != nil {
-			return fmt.Errorf("with Vault frozen: %w", err)
-		}
-		up, frozen = append(up, x), append(frozen, y)
-	}
-	v.proc.stop()
-	var down []float64
-	for range b.rounds {
-		x, _, err := b.lane(ctx, d, do)
-		if err != nil {
-			return fmt.Errorf("with Vault gone: %w", err)
-		}
-		down = append(down, x)
+		up, frozen, gone = append(up, x), append(frozen, y), append(gone, z)
 	}
 	base := median(up)
 	b.add("root in Vault: renewals per server CPU-second while Vault is up", fmt.Sprintf("%.0f", base), "-", true)
 	for _, row := range []struct {
 		what   string
 		values []float64
-	}{{"answers nothing", frozen}, {"is gone", down}} {
+	}{{"answers nothing", frozen}, {"is gone", gone}} {
 		share := 100 * median(row.values) / base
 		b.add("the same while Vault "+row.what, fmt.Sprintf("%.0f (%.1f %%)", median(row.values), share), "≥ 98 %", share >= 98)
 	}
 	return nil
+}
+
+// outage is one round: with Vault up, frozen and gone, or the other way round, so
+// that what comes first or last is none of them always.
+func (b *bench) outage(ctx context.Context, v *vaultServer, reversed bool, lane func() (float64, error)) (up, frozen, gone float64, err error) {
+	steps := []func() error{
+		func() error { up, err = lane(); return err },
+		func() error {
+			if err := v.freeze(); err != nil {
+				return err
+			}
+			frozen, err = lane()
+			return errors.Join(err, v.thaw())
+		},
+		func() error {
+			v.proc.stop()
+			gone, err = lane()
+			return errors.Join(err, v.start(ctx))
+		},
+	}
+	if reversed {
+		slices.Reverse(steps)
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return 0, 0, 0, err
+		}
+	}
+	return up, frozen, gone, nil
 }
