@@ -12,6 +12,7 @@ import (
 	kedgev1 "github.com/kedge-ca/kedge/api/kedge/v1"
 	"github.com/kedge-ca/kedge/ca"
 	"github.com/kedge-ca/kedge/ca/root/local"
+	vaultroot "github.com/kedge-ca/kedge/ca/root/vault"
 	"github.com/kedge-ca/kedge/fips"
 )
 
@@ -73,23 +74,12 @@ func (s *server) replaceRoot(ctx context.Context, now time.Time, expired *x509.C
 }
 
 func (s *server) successor(ctx context.Context, now time.Time, expired *x509.Certificate) (*x509.Certificate, error) {
-	if s.config.Root.Type != rootLocal {
-		root, err := s.app.openRoot(s.config, s.module.Policy(), s.outside)
-		if err != nil {
-			return nil, err
-		}
-		anchor, err := root.Anchor(ctx)
-		switch {
-		case err != nil:
-			return nil, err
-		case !now.Before(anchor.NotAfter):
-			return nil, ca.Refuse(ca.ReasonRootMismatch, "%s is the root that expired: make its successor there first (docs/roots.md), then repair again", s.config.describeRoot())
-		}
-		return anchor, nil
-	}
 	domain, err := s.config.domain()
 	if err != nil {
 		return nil, err
+	}
+	if s.config.Root.Type != rootLocal {
+		return s.successorElsewhere(ctx, now, domain)
 	}
 	sealer, err := s.app.sealer(s.config.Root.Passphrase)
 	if err != nil {
@@ -99,6 +89,28 @@ func (s *server) successor(ctx context.Context, now time.Time, expired *x509.Cer
 		Dir: s.config.Root.Dir, Sealer: sealer, TrustDomain: domain,
 		KeyType: fips.KeyType(s.config.Keys.Type), Policy: s.module.Policy(), Now: now,
 	}, expired)
+}
+
+// successorElsewhere is the root that is there now. A key in transit gets another
+// certificate, which nobody else can make.
+func (s *server) successorElsewhere(ctx context.Context, now time.Time, domain ca.TrustDomain) (*x509.Certificate, error) {
+	root, err := s.app.openRoot(s.config, s.module.Policy(), s.outside)
+	if err != nil {
+		return nil, err
+	}
+	anchor, err := root.Anchor(ctx)
+	if err != nil || now.Before(anchor.NotAfter) {
+		return anchor, err
+	}
+	transit, ok := root.(*vaultroot.Transit)
+	if !ok {
+		return nil, ca.Refuse(ca.ReasonRootMismatch, "%s is the root that expired: make its successor there first (docs/roots.md), then repair again", s.config.describeRoot())
+	}
+	fresh, err := transit.Renew(ctx, domain, now)
+	if err != nil {
+		return nil, err
+	}
+	return fresh, local.ReplaceCertificate(s.config.Root.Dir, anchor, fresh)
 }
 
 func newRepairCommand(a *app) *cobra.Command {

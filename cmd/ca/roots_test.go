@@ -81,13 +81,17 @@ func TestRootsCommandsWork(t *testing.T) {
 // Vault, under the root token.
 func rootSite(t *testing.T, v *vaulttest.Server) site {
 	t.Helper()
+	return rootSiteAt(t, v, time.Now())
+}
+
+func rootSiteAt(t *testing.T, v *vaulttest.Server, made time.Time) site {
+	t.Helper()
 	token := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(token, []byte(v.RootToken), 0o600))
 	v.EnableEngine("transit", "transit")
 	_, err := v.Request("POST", "transit/keys/kek", map[string]any{"type": "aes256-gcm96"})
 	require.NoError(t, err)
-	a := at(time.Now())
-	a.now = time.Now
+	a := at(made)
 	return newSite(t, a, t.TempDir(), func(c *config) {
 		c.Root.Type = rootVaultTransit
 		c.Vault = vaultConfig{Address: v.Address, CAFile: v.CAFile, Login: vaultLoginConfig{Type: string(vault.LoginToken), TokenFile: token}}

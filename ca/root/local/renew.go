@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -76,6 +77,27 @@ func (c InitConfig) replace(ctx context.Context, old *x509.Certificate) (*x509.C
 		return nil, err
 	}
 	return fresh, secretfile.SyncDir(c.Dir)
+}
+
+// ReplaceCertificate puts the certificate of a root whose key is elsewhere in the
+// place of one that has expired, which stays beside it under a dated name. A crash
+// leaves the one or the other.
+func ReplaceCertificate(dir string, expired, fresh *x509.Certificate) error {
+	path := filepath.Join(dir, certFile)
+	if err := secretfile.Remove(path + nextSuffix); err != nil {
+		return err
+	}
+	if err := secretfile.CreatePublic(path+nextSuffix, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: fresh.Raw})); err != nil {
+		return err
+	}
+	kept := filepath.Join(dir, "expired-"+expired.NotAfter.UTC().Format("20060102T150405Z")+"-"+certFile)
+	if err := os.Link(path, kept); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("keeping the old certificate: %w", err)
+	}
+	if err := os.Rename(path+nextSuffix, path); err != nil {
+		return err
+	}
+	return secretfile.SyncDir(dir)
 }
 
 // openKey opens the key of a root and holds it to the root's certificate.

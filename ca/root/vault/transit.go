@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"time"
 
 	"github.com/kedge-ca/kedge/ca"
 	transit "github.com/kedge-ca/kedge/ca/keystore/vault"
@@ -60,6 +61,21 @@ func (t *Transit) Key(ctx context.Context) (*transit.Key, *x509.Certificate, err
 		return nil, nil, fmt.Errorf("root key: %w", err)
 	}
 	return key, anchor, nil
+}
+
+// Renew makes another certificate for the key, in the place of one that has expired:
+// the repair of last resort, with no more rights than a server has.
+func (t *Transit) Renew(ctx context.Context, domain ca.TrustDomain, now time.Time) (*x509.Certificate, error) {
+	key, expired, err := t.Key(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if now.Before(expired.NotAfter) {
+		return nil, fmt.Errorf("the root lives until %s; use a rotation to replace it", expired.NotAfter.UTC().Format(time.RFC3339))
+	}
+	return ca.NewRootCertificate(ca.RootRequest{
+		TrustDomain: domain, NotBefore: now.Add(-ca.CABackdate), NotAfter: now.Add(ca.RootLifetime), Signer: key, Policy: t.c.Policy,
+	})
 }
 
 // SignIntermediate implements ca.Root.
