@@ -192,6 +192,9 @@ func (c *Client) secretID(ctx context.Context) (string, error) {
 	if l.unwrapped.from == text {
 		return l.unwrapped.secretID, nil
 	}
+	if err := c.checkWrapping(ctx, text); err != nil {
+		return "", err
+	}
 	data, err := c.observed(ctx, text, Request{Operation: "unwrap", Method: http.MethodPost, Path: "sys/wrapping/unwrap"})
 	if err != nil {
 		return "", fmt.Errorf("opening the wrapped secret id; if somebody else has opened it, treat it as stolen: %w", err)
@@ -203,6 +206,26 @@ func (c *Client) secretID(ctx context.Context) (string, error) {
 	l.unwrapped.from, l.unwrapped.secretID = text, id
 	return id, nil
 }
+
+// checkWrapping looks at a wrapping token without opening it. One that wraps
+// something else than a secret id of this login was put there by somebody.
+func (c *Client) checkWrapping(ctx context.Context, token string) error {
+	data, err := c.observed(ctx, "", Request{
+		Operation: "lookup_wrapping", Method: http.MethodPost, Path: "sys/wrapping/lookup", Body: map[string]any{"token": token}, Anonymous: true,
+	})
+	if err != nil {
+		return fmt.Errorf("looking at the wrapped secret id; if somebody else has opened it, treat it as stolen: %w", err)
+	}
+	path := data.Text("creation_path")
+	if role, ok := strings.CutPrefix(path, "auth/"+c.c.Login.Mount+"/role/"); !ok || !strings.HasSuffix(role, "/secret-id") {
+		return fmt.Errorf("%s wraps no secret id of auth/%s but what %s gave; treat it as planted", c.c.Login.SecretIDFile, c.c.Login.Mount, clean(path))
+	}
+	return nil
+}
+
+// OpensOnce tells whether a login would use up what it logs in with: who only looks
+// must not.
+func (c *Client) OpensOnce() bool { return c.c.Login.Type == LoginAppRole && c.c.Login.Wrapped }
 
 // adoptToken takes the token in a file and asks Vault for what is left of it.
 func (c *Client) adoptToken(ctx context.Context) (*session, error) {

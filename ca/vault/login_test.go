@@ -139,7 +139,7 @@ func TestWrappedSecretIDIsOpenedOnce(t *testing.T) {
 		err := ask(t, s.connect(&o, login))
 		requireLoginRefused(t, &o, err)
 		require.ErrorContains(t, err, "treat it as stolen")
-		require.Equal(t, []ca.Reason{ca.ReasonRootRefused}, o.of("unwrap"))
+		require.Equal(t, []ca.Reason{ca.ReasonRootRefused}, o.of("lookup_wrapping"))
 	})
 	t.Run("a new wrapping is opened", func(t *testing.T) {
 		s.revokeAll("approle") // wrappings too
@@ -152,7 +152,21 @@ func TestWrappedSecretIDIsOpenedOnce(t *testing.T) {
 		replace(t, login.SecretIDFile, s.wrapped("GET", probe.Path))
 		err := ask(t, s.connect(&o, login))
 		requireLoginRefused(t, &o, err)
-		require.ErrorContains(t, err, "wraps no secret id")
+		require.ErrorContains(t, err, "treat it as planted")
+		require.Empty(t, o.of("unwrap"))
+	})
+	t.Run("a preflight leaves it to the server", func(t *testing.T) {
+		var o observations
+		replace(t, login.SecretIDFile, wrap())
+		for range 2 {
+			findings := s.connect(&o, login).Preflight(t.Context())
+			last := findings[len(findings)-1]
+			require.Equal(t, "root-login", last.ID)
+			require.Equal(t, ca.LevelWarn, last.Level, "%+v", last)
+		}
+		require.NoError(t, ask(t, s.connect(&o, login)))
+		findings := s.connect(&o, login).Preflight(t.Context())
+		require.Equal(t, ca.LevelFail, findings[len(findings)-1].Level, "opened by somebody")
 	})
 	t.Run("a secret id that is not wrapped is refused", func(t *testing.T) {
 		var o observations

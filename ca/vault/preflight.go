@@ -36,11 +36,31 @@ func (c *Client) Preflight(ctx context.Context) []ca.Finding {
 	if reachable.Level == ca.LevelFail {
 		return findings
 	}
+	if c.OpensOnce() && c.live() == nil {
+		return append(findings, c.wrapping(ctx))
+	}
 	s, err := c.current(ctx)
 	if err != nil {
 		return append(findings, Failed("root-login", string(c.c.Login.Type), err, "check the credentials, the role and the mount of the login"))
 	}
 	return append(findings, c.token(ctx, s)...)
+}
+
+// wrapping judges a wrapped secret id and leaves it to the server that it is for.
+func (c *Client) wrapping(ctx context.Context) ca.Finding {
+	const id, hint = "root-login", "wrap a new secret id: vault write -wrap-ttl=10m -f auth/…/role/…/secret-id"
+	token, err := readCredential(c.c.Login.SecretIDFile)
+	if err == nil {
+		err = c.checkWrapping(ctx, token)
+	}
+	if err != nil {
+		return Failed(id, string(c.c.Login.Type), err, hint)
+	}
+	return ca.Finding{
+		ID: id, Level: ca.LevelWarn, Subject: string(c.c.Login.Type),
+		Detail: "the secret id is wrapped and nobody has opened it; it can be opened once, so the permissions were not tried",
+		Next:   "start the server: kedge_vault_logged_in says whether it works",
+	}
 }
 
 func (c *Client) clock(h Health) ca.Finding {

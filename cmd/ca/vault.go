@@ -221,6 +221,9 @@ func (b *vaultBackends) preflight(ctx context.Context, now time.Time) []ca.Findi
 			return findings
 		}
 	}
+	if b.client.OpensOnce() { // Preflight has said so
+		return findings
+	}
 	if b.pki != nil {
 		findings = append(findings, b.pki.Preflight(ctx, now)...)
 	}
