@@ -102,6 +102,13 @@ var wireCodes = map[ca.Reason]struct {
 	ca.ReasonRootKey:         {codes.Unavailable, true},
 	ca.ReasonRootFIPS:        {codes.Unavailable, true},
 
+	ca.ReasonBundleMalformed: {codes.InvalidArgument, false},
+	ca.ReasonBundleForeign:   {codes.PermissionDenied, false},
+	ca.ReasonBundleReplayed:  {codes.Aborted, true},
+	ca.ReasonBundleGap:       {codes.Aborted, true},
+	ca.ReasonBundleForked:    {codes.PermissionDenied, false},
+	ca.ReasonBundleSignature: {codes.PermissionDenied, false},
+
 	ca.ReasonNotFound: {codes.NotFound, false},
 	ca.ReasonStale:    {codes.Aborted, true},
 }

@@ -81,6 +81,13 @@ const (
 	ReasonRootKey         Reason = "root_key"
 	ReasonRootFIPS        Reason = "root_not_fips"
 
+	ReasonBundleMalformed Reason = "bundle_malformed"
+	ReasonBundleForeign   Reason = "bundle_foreign"
+	ReasonBundleReplayed  Reason = "bundle_replayed"
+	ReasonBundleGap       Reason = "bundle_gap"
+	ReasonBundleForked    Reason = "bundle_forked"
+	ReasonBundleSignature Reason = "bundle_signature"
+
 	ReasonNotFound Reason = "not_found"
 	ReasonStale    Reason = "stale"
 )
@@ -168,6 +175,13 @@ var reasons = map[Reason]reasonInfo{
 	ReasonRootMismatch:    {Unavailable, "The root signed something other than what was asked for."},
 	ReasonRootFIPS:        {Unavailable, "The root's server does not say that it is a FIPS build, and one is required."},
 	ReasonRootKey:         {Unavailable, "The key at the root's server is not the one that is pinned, or is not safe."},
+
+	ReasonBundleMalformed: {Malformed, "The trust bundle is not one well-formed bundle."},
+	ReasonBundleForeign:   {Denied, "The trust bundle is of another trust domain."},
+	ReasonBundleReplayed:  {Conflict, "The trust bundle is older than the one that is held."},
+	ReasonBundleGap:       {Conflict, "The trust bundle does not follow the one that is held; ask for those between."},
+	ReasonBundleForked:    {Denied, "The trust bundle is of another history than the one that is held."},
+	ReasonBundleSignature: {Denied, "Too few of the keys that sign bundles have signed the trust bundle."},
 
 	ReasonNotFound: {NotFound, "There is no such object."},
 	ReasonStale:    {Conflict, "The state has changed; load it again."},
