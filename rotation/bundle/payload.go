@@ -118,7 +118,7 @@ func decode(raw []byte) (*payload, error) {
 	if err := d.Decode(&p); err != nil {
 		return nil, err
 	}
-	if _, err := d.Token(); err != io.EOF { //nolint:errorlint // the decoder returns it bare
+	if _, err := d.Token(); err != io.EOF {
 		return nil, fmt.Errorf("there are bytes after it")
 	}
 	again, err := p.encode()
