@@ -1,7 +1,6 @@
 package vault_test
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/rand"
 	"crypto/tls"
@@ -81,7 +80,7 @@ func (l *liar) newAnchor(key crypto.Signer) *x509.Certificate {
 // asked is the certificate that was asked for.
 func (l *liar) asked() *x509.Certificate {
 	return &x509.Certificate{
-		SerialNumber: new(big.Int).Lsh(big.NewInt(7), 100), Subject: pkix.Name{CommonName: "Intermediate"}, SubjectKeyId: bytes.Repeat([]byte{1}, 20),
+		SerialNumber: new(big.Int).Lsh(big.NewInt(7), 100), Subject: pkix.Name{CommonName: "Intermediate"},
 		NotBefore: l.now.Add(-ca.CABackdate), NotAfter: l.now.Add(ca.IntermediateLifetime),
 		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 		URIs: []*url.URL{{Scheme: "spiffe", Host: "cluster.local"}},
@@ -90,6 +89,13 @@ func (l *liar) asked() *x509.Certificate {
 
 // issue signs a template; it may run on the goroutine of a server.
 func issue(template, parent *x509.Certificate, public crypto.PublicKey, key crypto.Signer) *x509.Certificate {
+	if template.IsCA && template.SubjectKeyId == nil {
+		id, err := fips.KeyID(public)
+		if err != nil {
+			panic(err)
+		}
+		template.SubjectKeyId = id
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, key)
 	if err != nil {
 		panic(err)
@@ -226,6 +232,7 @@ func TestIntermediateThatIsNotTheOneAskedForIsRefused(t *testing.T) {
 		}, ca.ReasonRootMismatch, vault.OK},
 		{"CA:FALSE", changed(func(c *x509.Certificate) { c.IsCA, c.MaxPathLenZero = false, false }), ca.ReasonRootMismatch, vault.OK},
 		{"path length 1", changed(func(c *x509.Certificate) { c.MaxPathLen, c.MaxPathLenZero = 1, false }), ca.ReasonRootMismatch, vault.OK},
+		{"with the key id of another", changed(func(c *x509.Certificate) { c.SubjectKeyId = make([]byte, 20) }), ca.ReasonRootMismatch, vault.OK},
 		{"with a name of its own", changed(func(c *x509.Certificate) { c.DNSNames = []string{"vault.example"} }), ca.ReasonRootMismatch, vault.OK},
 		{"ends too early", changed(func(c *x509.Certificate) { c.NotAfter = c.NotAfter.Add(-time.Hour) }), ca.ReasonRootMismatch, vault.OK},
 		{"ends too late", changed(func(c *x509.Certificate) { c.NotAfter = c.NotAfter.Add(time.Hour) }), ca.ReasonRootMismatch, vault.OK},
