@@ -89,7 +89,7 @@ vuln: tools ## govulncheck; skipped by name when the database cannot be reached
 fuzz: prerequisites ## Fuzz every target for FUZZTIME
 	@$(GO) list ./... | while read -r p; do \
 		d=$$($(GO) list -f '{{.Dir}}' $$p); \
-		grep -hoE '^func Fuzz[A-Za-z0-9_]+' $$d/*_test.go 2>/dev/null | sed 's/func //' | while read -r f; do \
+		{ grep -hoE '^func Fuzz[A-Za-z0-9_]+' $$d/*_test.go 2>/dev/null || true; } | sed 's/func //' | while read -r f; do \
 			echo "fuzz $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$p </dev/null | tail -2; done; done
 
 tools: ## Build the pinned developer tools into the cache
