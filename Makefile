@@ -52,10 +52,10 @@ run: build ## Start a working CA on loopback and print the next command
 	@exec bin/ca dev --dir "$(DIR)" --listen "$(LISTEN)"
 
 test: prerequisites ## Run the tests (PKG=./ca/... for some)
-	$(GO) test $(PKG)
+	@GO="$(GO)" test/tools/gotest $(PKG)
 
 race: prerequisites ## Run the tests with the race detector
-	$(GO) test -race $(PKG)
+	@GO="$(GO)" test/tools/gotest -race $(PKG)
 
 artefact: prerequisites ## Prove on the built binary that it is in FIPS mode
 	@mkdir -p bin
@@ -108,7 +108,7 @@ tidy-check:
 # The module of ca-upstream has its own tests; those that need SoftHSM2 or step-ca
 # skip by name without them.
 upstream-check: upstream tools
-	cd cmd/ca-upstream && $(GO) vet ./... && "$(CACHE)/golangci-lint" run && $(GO) test ./...
+	cd cmd/ca-upstream && $(GO) vet ./... && "$(CACHE)/golangci-lint" run && GO="$(GO)" ../../test/tools/gotest ./...
 
 check: fmt tidy-check lint build ## The whole local gate, both FIPS backends
 	$(MAKE) test FIPS=boring
