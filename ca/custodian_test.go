@@ -21,10 +21,16 @@ type fakeRoot struct {
 	c      *catest.CA
 	err    error
 	change func(*ca.IntermediateRequest)
-	other  crypto.Signer // sign this key instead of the request's
+	other  crypto.Signer     // sign this key instead of the request's
+	claims *x509.Certificate // the anchor that it says it is, when that is another
 }
 
-func (r *fakeRoot) Anchor(context.Context) (*x509.Certificate, error) { return r.c.Root, r.err }
+func (r *fakeRoot) Anchor(context.Context) (*x509.Certificate, error) {
+	if r.claims != nil {
+		return r.claims, r.err
+	}
+	return r.c.Root, r.err
+}
 
 func (r *fakeRoot) SignIntermediate(_ context.Context, csr []byte, p ca.IntermediateRequest) ([]*x509.Certificate, error) {
 	if r.err != nil {
@@ -190,6 +196,7 @@ func TestAnswerOfTheRootIsNotTrusted(t *testing.T) {
 		},
 		"signed under an anchor outside the bundle": func(t *testing.T, r *fakeRoot) {
 			other := catest.New(t)
+			r.claims = r.c.Root
 			r.c = &catest.CA{Root: other.Root, RootKey: other.RootKey, FIPS: other.FIPS}
 		},
 	}
@@ -198,7 +205,8 @@ func TestAnswerOfTheRootIsNotTrusted(t *testing.T) {
 			w := newCustody(t)
 			spoil(t, w.root)
 			supply, err := w.Tick(t.Context(), catest.Start, false)
-			require.Error(t, err)
+			require.Equal(t, ca.ReasonRootMismatch, ca.ReasonOf(err), "%v", err)
+			require.ErrorContains(t, err, "checking the root's answer")
 			require.Nil(t, supply.Intermediate)
 			w.check(t)
 		})

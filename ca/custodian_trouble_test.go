@@ -149,9 +149,11 @@ func TestRootThatSignsUnderTheStandbyRenewsNothing(t *testing.T) {
 	right := w.root.c
 	w.root.c = &catest.CA{Domain: c.Domain, Root: c.Standby, RootKey: standby, FIPS: c.FIPS}
 	for _, row := range []struct {
-		after time.Duration
-		force bool
-	}{{time.Hour, true}, {84 * time.Hour, false}, {85 * time.Hour, false}} {
+		after  time.Duration
+		force  bool
+		claims *x509.Certificate // that it is the active one, and signs under the standby
+	}{{time.Hour, true, nil}, {84 * time.Hour, false, nil}, {85 * time.Hour, false, nil}, {85 * time.Hour, false, c.Root}} {
+		w.root.claims = row.claims
 		supply, err := w.Tick(t.Context(), catest.Start.Add(row.after), row.force)
 		require.ErrorContains(t, err, ca.AnchorIDOf(c.Standby).String()+" (standby)")
 		require.ErrorContains(t, err, ca.AnchorIDOf(c.Root).String()+" is active in bundle 1")
@@ -160,7 +162,7 @@ func TestRootThatSignsUnderTheStandbyRenewsNothing(t *testing.T) {
 		require.Zero(t, supply.Retired)
 		w.check(t)
 	}
-	w.root.c = right
+	w.root.c, w.root.claims = right, nil
 	supply, err := w.Tick(t.Context(), catest.Start.Add(86*time.Hour), false)
 	require.NoError(t, err)
 	require.True(t, supply.Renewed)
