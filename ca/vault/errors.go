@@ -106,19 +106,25 @@ func refuseStatus(status int, messages []string) error {
 		reason = ca.ReasonRootSealed
 	case isMissing(text):
 		reason = ca.ReasonRootMissing
+	case isAway(text):
+		return ca.Refuse(ca.ReasonRootMissing, "%w: status %d: %s", ErrAway, status, clean(text))
 	}
 	return ca.Refuse(reason, "status %d: %s", status, clean(text))
+}
+
+// ErrAway is a mount or a namespace that is not there. It comes back, when an
+// operator has moved or restored it, and what was in it with it: nothing in it may
+// be taken for gone.
+var ErrAway = errors.New("there is no such mount, or not in this namespace; vault secrets enable makes one")
+
+func isAway(text string) bool {
+	return strings.Contains(text, "no handler for route") || strings.Contains(text, "namespace not found")
 }
 
 // isMissing knows the sentences in which Vault says that something is not there
 // under a status that says something else.
 func isMissing(text string) bool {
-	for _, sentence := range []string{"unable to find PKI issuer", "no default issuer currently configured", "namespace not found", "no handler for route"} {
-		if strings.Contains(text, sentence) {
-			return true
-		}
-	}
-	return false
+	return strings.Contains(text, "unable to find PKI issuer") || strings.Contains(text, "no default issuer currently configured")
 }
 
 // maxSentence bounds what of a foreign answer gets into a log.

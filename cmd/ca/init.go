@@ -80,6 +80,9 @@ func (a *app) initialise(ctx context.Context, o *initOptions) error {
 	if err := o.complete(); err != nil {
 		return err
 	}
+	if err := harden(); err != nil { // root keys pass through
+		return err
+	}
 	module, err := a.startModule(o.config)
 	if err != nil {
 		return err

@@ -62,3 +62,30 @@ func TestInitHoldsAnExistingIssuerToWhatAnAnchorIsFirst(t *testing.T) {
 	require.NoError(t, err)
 	v.refusesInit(t, "--root", "vault-pki", "--root-from", "existing", "--root-name", "weak")
 }
+
+// TestInitLooksBeforeItMakesAnything is docs/roots.md: "it looks first whether it can,
+// and overwrites nothing". What it leaves behind stops the next ca init, and a root
+// that it made in Vault for nothing stays there.
+func TestInitLooksBeforeItMakesAnything(t *testing.T) {
+	v := newVaultSetUp(t)
+	for name, row := range map[string]struct {
+		flags []string
+		made  string // in Vault
+	}{
+		"a setup token that is none":                                          {[]string{"--root", "vault-pki", "--root-name", "zero", "--vault-setup-token-file", v.file("none", "garbage")}, "pki/issuer/zero/json"},
+		"an AppRole without the policy":                                       {[]string{"--root", "vault-pki", "--root-name", "one"}, "pki/issuer/one/json"},
+		"the same, for a root key in transit":                                 {[]string{"--root", "vault-transit", "--root-name", "two"}, "transit/keys/two"},
+		"a secret id that is none":                                            {[]string{"--root", "vault-pki", "--root-name", "three", "--vault-secret-id-file", v.file("bad", "garbage")}, "pki/issuer/three/json"},
+		"a local root, and a key-encryption key that the AppRole may not use": {[]string{"--kek-mount", "transit", "--kek-key", "kek"}, "transit/keys/kek"},
+		"an import file that is not there":                                    {[]string{"--root", "vault-pki", "--root-name", "four", "--root-from", "import", "--root-import-file", "/none"}, "pki/issuer/four/json"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Cleanup(func() {
+				if _, err := v.Request("GET", row.made, nil); err == nil {
+					t.Errorf("it made %s in Vault", row.made)
+				}
+			})
+			v.refusesInit(t, row.flags...)
+		})
+	}
+}

@@ -193,22 +193,27 @@ func (a *app) openVaultPlace(o *initOptions, policy fips.Policy) (*vaultPlace, e
 	return &vaultPlace{client: outside.vault, pki: pki}, err
 }
 
-// checkPlace finds what would stop the making of a root elsewhere, and the signing
-// of the first intermediate under it, before anything is made anywhere.
+// checkPlace finds what would stop the making of a root elsewhere, the signing of the
+// first intermediate under it or the keeping of its key, before anything is made
+// anywhere.
 func (a *app) checkPlace(ctx context.Context, o *initOptions, r rootRequest) error {
 	switch o.config.Root.Type {
 	case rootLocal:
-		return nil
 	case rootUpstream:
-		_, err := a.findUpstreamRoot(ctx, o, r)
-		return err
+		if _, err := a.findUpstreamRoot(ctx, o, r); err != nil {
+			return err
+		}
+	default:
+		place, err := a.openVaultPlace(o, r.policy)
+		if err != nil {
+			return err
+		}
+		if err := place.check(ctx, o, a.newRoot(o, r)); err != nil {
+			return err
+		}
 	}
-	place, err := a.openVaultPlace(o, r.policy)
-	if err != nil {
-		return err
-	}
-	if err := place.check(ctx, o, a.newRoot(o, r)); err != nil {
-		return err
+	if !o.config.usesVault() {
+		return nil
 	}
 	backends, err := a.openVaultBackends(o.config)
 	if err != nil {

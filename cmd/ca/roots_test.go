@@ -208,3 +208,28 @@ func TestVaultSettingsThatCannotWorkAreRefused(t *testing.T) {
 		require.ErrorContains(t, err, row.want, name)
 	}
 }
+
+// TestKeysPrefixCoversNoOtherKey has configurations whose policy would reach a key
+// that the server must not touch: the root's own, which the token could then delete,
+// or those of another replica.
+func TestKeysPrefixCoversNoOtherKey(t *testing.T) {
+	c := defaultConfig()
+	c.Root.Type, c.Root.Mount, c.Root.Key, c.Root.KeyVersion = rootVaultTransit, "transit", "kedge-root", 1
+	c.Keys.Store, c.Keys.Mount, c.Keys.Prefix, c.Keys.Type = keysVaultTransit, "transit", "kedge-", "ecdsa-p256"
+	b, err := at(time.Now()).openVaultBackends(c)
+	require.NoError(t, err)
+	for _, r := range b.rules(false) {
+		for _, capability := range r.Capabilities {
+			if capability == "delete" || capability == "update" {
+				require.False(t, covers(r.Path, "transit/keys/kedge-root"), "%s %v reaches the root key", r.Path, r.Capabilities)
+				require.False(t, covers(r.Path, "transit/keys/kedge-root/config"), "%s %v makes the root key exportable", r.Path, r.Capabilities)
+				require.False(t, covers(r.Path, "transit/keys/kedge-10-intermediate-0123456789abcdef"), "%s %v reaches the keys of replica kedge-10-", r.Path, r.Capabilities)
+			}
+		}
+	}
+}
+
+func covers(pattern, path string) bool {
+	n := len(pattern) - 1
+	return pattern == path || pattern[n] == '*' && len(path) >= n && path[:n] == pattern[:n]
+}

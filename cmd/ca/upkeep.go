@@ -142,6 +142,9 @@ func (u *upkeep) note(supply ca.Supply, err error, now time.Time) {
 	if !isUsable(supply.Intermediate, now) && !isUsable(u.authority.Intermediate(), now) { // nobody gets anything until this works
 		limit = unservedAtMost
 	}
+	if u.last != nil && err == nil {
+		u.log.Info("upkeep works again", "after", u.last)
+	}
 	switch u.last = err; {
 	case err != nil:
 		u.retry.failed(now, limit)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -154,11 +155,16 @@ func (a *app) openVaultBackends(cfg config) (*vaultBackends, error) {
 	}
 	if cfg.Keys.Store == keysVaultTransit {
 		b.store, err = transit.NewStore(transit.StoreConfig{Client: b.client, Mount: cfg.Keys.Mount, Prefix: cfg.Keys.Prefix, KeyType: fips.KeyType(cfg.Keys.Type)})
+		if err != nil {
+			return nil, err
+		}
 	}
 	if kek := cfg.Keys.KEK; kek != (kekConfig{}) {
-		b.sealer, err = transit.NewSealer(transit.SealerConfig{Client: b.client, Mount: kek.Mount, Key: kek.Key})
+		if b.sealer, err = transit.NewSealer(transit.SealerConfig{Client: b.client, Mount: kek.Mount, Key: kek.Key}); err != nil {
+			return nil, err
+		}
 	}
-	return b, err
+	return b, nil
 }
 
 // rules are the policy; with setup, what is needed once comes first.
@@ -192,23 +198,21 @@ func (b *vaultBackends) permitted(ctx context.Context) error {
 	if err := b.client.LogIn(ctx); err != nil {
 		return fmt.Errorf("the login of the server: %w", err)
 	}
-	var findings []ca.Finding
+	var tried []error
+	if b.pki != nil {
+		tried = append(tried, b.pki.Permitted(ctx))
+	}
+	if b.transit != nil {
+		tried = append(tried, b.transit.Permitted(ctx))
+	}
 	if b.store != nil {
-		findings = append(findings, b.store.Preflight(ctx)...)
+		tried = append(tried, b.store.Permitted(ctx))
 	}
 	if b.sealer != nil {
-		findings = append(findings, b.sealer.Preflight(ctx)...)
+		tried = append(tried, b.sealer.Permitted(ctx))
 	}
-	for _, f := range findings {
-		if f.Level == ca.LevelFail {
-			return ca.Refuse(ca.ReasonRootDenied, "the login of the server: %s: %s; %s", f.Subject, f.Detail, f.Next)
-		}
-	}
-	switch {
-	case b.pki != nil:
-		return b.pki.Permitted(ctx)
-	case b.transit != nil:
-		return b.transit.Permitted(ctx)
+	if err := errors.Join(tried...); err != nil {
+		return fmt.Errorf("the login of the server: %w", err)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -82,7 +83,7 @@ func (s *Store) Open(ctx context.Context, name string) (ca.Key, error) {
 	}
 	key, err := OpenKey(ctx, s.key(name))
 	switch {
-	case ca.ReasonOf(err) == ca.ReasonRootMissing && !isAway(err):
+	case ca.ReasonOf(err) == ca.ReasonRootMissing && !errors.Is(err, vault.ErrAway):
 		return nil, &ca.Error{Reason: ca.ReasonNotFound, Err: err}
 	case err != nil:
 		return nil, err
@@ -118,15 +119,9 @@ func (s *Store) Destroy(ctx context.Context, name string) error {
 func isAbsent(err error) bool {
 	switch ca.ReasonOf(err) {
 	case ca.ReasonRootMissing:
-		return !isAway(err)
+		return !errors.Is(err, vault.ErrAway)
 	case ca.ReasonRootRefused:
 		return strings.Contains(err.Error(), "no existing key") || strings.Contains(err.Error(), "not found")
 	}
 	return false
-}
-
-// isAway tells a mount or a namespace that is not there from a key that is not: they
-// come back, when an operator has moved or restored them, and the key with them.
-func isAway(err error) bool {
-	return strings.Contains(err.Error(), "no handler for route") || strings.Contains(err.Error(), "namespace not found")
 }

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"crypto/x509"
 	"fmt"
+	"time"
 
+	"github.com/kedge-ca/kedge/ca"
 	"github.com/kedge-ca/kedge/fips"
 )
 
@@ -45,6 +47,22 @@ func (r *Root) checkAnchor(anchor *x509.Certificate) error {
 	}
 	if err := anchor.CheckSignatureFrom(anchor); err != nil {
 		return fmt.Errorf("not self-signed: %w", err)
+	}
+	return nil
+}
+
+// slack is how far a beginning may lie before what was asked for: an upstream that
+// signs by its own clock rounds.
+const slack = time.Minute
+
+// checkBegin holds the beginning of an intermediate closer than SignedIntermediate
+// does: an upstream is on this machine and has its clock.
+func checkBegin(cert *x509.Certificate, want ca.IntermediateRequest) error {
+	switch {
+	case cert.NotBefore.After(want.NotBefore.Add(ca.CABackdate)):
+		return ca.Refuse(ca.ReasonRootMismatch, "the upstream's answer begins at %s, in the future", cert.NotBefore)
+	case cert.NotBefore.Before(want.NotBefore.Add(-slack)):
+		return ca.Refuse(ca.ReasonRootMismatch, "the upstream's answer: it begins at %s, before %s", cert.NotBefore, want.NotBefore)
 	}
 	return nil
 }

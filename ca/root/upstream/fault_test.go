@@ -160,7 +160,8 @@ func TestWrongChainIsRefused(t *testing.T) {
 		{"a counted serial number", change(func(c *x509.Certificate) { c.SerialNumber = big.NewInt(7) }), "serial number"},
 		{"an end that is too late", change(func(c *x509.Certificate) { c.NotAfter = c.NotAfter.Add(2 * time.Minute) }), "later than"},
 		{"an end that is too early", change(func(c *x509.Certificate) { c.NotAfter = c.NotAfter.Add(-time.Hour) }), "earlier than"},
-		{"a beginning in the future", change(func(c *x509.Certificate) { c.NotBefore = catest.Start.Add(2 * time.Minute) }), "in the future"},
+		{"a beginning in the future", change(func(c *x509.Certificate) { c.NotBefore = catest.Start.Add(time.Minute) }), "in the future"},
+		{"a beginning long ago", change(func(c *x509.Certificate) { c.NotBefore = c.NotBefore.Add(-time.Hour) }), "it begins at"},
 		{"the anchor in the chain", func(f *forge, csr *x509.CertificateRequest) [][]byte {
 			return [][]byte{f.sign(f.sound(), csr.PublicKey), f.root.Certificate.Raw}
 		}, "the anchor is in the chain"},

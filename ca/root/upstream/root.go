@@ -88,5 +88,8 @@ func (r *Root) SignIntermediate(ctx context.Context, csr []byte, p ca.Intermedia
 	if err := (ca.SignedIntermediate{Chain: chain, Anchor: anchor, CSR: request, Request: p, Policy: r.c.Policy}).Check(); err != nil {
 		return nil, err
 	}
+	if err := checkBegin(chain[0], p); err != nil {
+		return nil, err
+	}
 	return chain, nil
 }

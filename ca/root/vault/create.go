@@ -107,7 +107,7 @@ func (p *PKI) Vacant(ctx context.Context) error {
 	switch {
 	case err == nil:
 		return ca.Refuse(ca.ReasonRootRefused, "mount %s has an issuer %q already; nothing was made. Use it as it is (--root-from existing), or choose another name", p.c.Mount, p.c.Issuer)
-	case errors.Is(err, errNoEngine), ca.ReasonOf(err) != ca.ReasonRootMissing:
+	case errors.Is(err, vault.ErrAway), ca.ReasonOf(err) != ca.ReasonRootMissing:
 		return err
 	}
 	return nil

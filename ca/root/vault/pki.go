@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -63,9 +62,6 @@ func (p *PKI) Anchor(ctx context.Context) (*x509.Certificate, error) {
 	return i.anchor, nil
 }
 
-// errNoEngine is what an anonymous reading finds where there is no mount.
-var errNoEngine = errors.New("there is no PKI engine, or not in this namespace; vault secrets enable makes one")
-
 // SignPath is the path that signs an intermediate.
 func (p *PKI) SignPath() string {
 	if p.c.Issuer == "" {
@@ -81,7 +77,7 @@ func (p *PKI) issuer(ctx context.Context) (*issuer, error) {
 	}
 	data, err := p.c.Client.Do(ctx, vault.Request{Operation: "read_issuer", Method: http.MethodGet, Path: path, Anonymous: true})
 	if ca.ReasonOf(err) == ca.ReasonRootDenied { // everybody may read it, where it is
-		return nil, &ca.Error{Reason: ca.ReasonRootMissing, Err: fmt.Errorf("mount %s: %w: %w", p.c.Mount, errNoEngine, err)}
+		return nil, &ca.Error{Reason: ca.ReasonRootMissing, Err: fmt.Errorf("PKI engine %s: %w: %w", p.c.Mount, vault.ErrAway, err)}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the root's issuer: %w", err)

@@ -86,7 +86,7 @@ func denied(err error, r vault.Rule) error {
 	switch ca.ReasonOf(err) {
 	case ca.ReasonRootDenied:
 		return fmt.Errorf("the login of the server lacks a line of its policy: %s: %w", r.HCL(), err)
-	case ca.ReasonRootRefused, ca.ReasonRootMissing, ca.ReasonRootUnavailable:
+	case ca.ReasonRootRefused, ca.ReasonRootMissing:
 		return nil // permitted; there is nothing to use yet
 	}
 	return err

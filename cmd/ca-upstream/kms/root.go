@@ -59,11 +59,14 @@ func (m *Manager) CreateRootKey(ctx context.Context, key string, keyType fips.Ke
 	if err := checkURI(key); err != nil {
 		return err
 	}
-	if _, err := m.signer(key); err == nil {
-		return fmt.Errorf("%s: %w", key, fs.ErrExist)
-	}
 	if m.kind == apiv1.SoftKMS {
-		return m.writeRootKey(ctx, key, keyType)
+		return m.writeRootKey(ctx, key, keyType) // overwrites nothing
+	}
+	switch _, err := m.signer(key); {
+	case err == nil:
+		return fmt.Errorf("%s: %w", key, fs.ErrExist)
+	case !m.isNotFound(err):
+		return fmt.Errorf("looking for %s: %w; whether there is a key cannot be told, and none was made: make it with the tools of the service", key, err)
 	}
 	scheme, bits, err := algorithm(keyType)
 	if err != nil {
