@@ -41,6 +41,7 @@ type snapshot struct {
 	bundle       *Bundle       // nil until there is one
 	caKeys       map[[32]byte]struct{}
 	changed      chan struct{} // closed when bundle is replaced
+	halted       string        // why nothing may be issued; "" while it may
 }
 
 // Issued is a certificate that was signed and recorded.
@@ -110,6 +111,16 @@ func (a *Authority) PublishBundle(bundle *Bundle) {
 	a.publish(old, &fresh)
 }
 
+// Halt stops all issuance for requests that begin from now on; "" lets it go on. Who
+// calls it keeps it durable (Custodian.Halt).
+func (a *Authority) Halt(why string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	fresh := *a.snapshot.Load()
+	fresh.halted = why
+	a.snapshot.Store(&fresh)
+}
+
 // SetPolicy puts a new policy in force for requests that begin from now on.
 func (a *Authority) SetPolicy(p *Policy) {
 	a.mu.Lock()
@@ -156,6 +167,8 @@ func (a *Authority) ready(s *snapshot, now time.Time) error {
 		return &Error{Reason: ReasonFIPS, Err: err}
 	}
 	switch {
+	case s.halted != "":
+		return Refuse(ReasonHalted, "issuance is halted: %s", s.halted)
 	case s.bundle == nil || s.intermediate == nil:
 		return Refuse(ReasonNotReady, "there is no intermediate yet")
 	case now.Before(s.intermediate.cert.NotBefore):

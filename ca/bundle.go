@@ -17,8 +17,32 @@ type AnchorID [32]byte
 // AnchorIDOf is the id of an anchor.
 func AnchorIDOf(anchor *x509.Certificate) AnchorID { return sha256.Sum256(anchor.Raw) }
 
+// ParseAnchorID reads what String writes.
+func ParseAnchorID(s string) (AnchorID, error) {
+	var id AnchorID
+	if raw, err := hex.DecodeString(s); err != nil || copy(id[:], raw) != len(id) || len(raw) != len(id) || id.String() != s {
+		return AnchorID{}, fmt.Errorf("%q is not an anchor's id: 64 lower-case hex digits", s)
+	}
+	return id, nil
+}
+
 // String is the id in lower-case hex.
 func (id AnchorID) String() string { return hex.EncodeToString(id[:]) }
+
+// IsZero tells whether id names no anchor.
+func (id AnchorID) IsZero() bool { return id == AnchorID{} }
+
+// MarshalText is String, so that ids are keys and values of JSON.
+func (id AnchorID) MarshalText() ([]byte, error) { //nolint:unparam // encoding.TextMarshaler wants the error
+	return []byte(id.String()), nil
+}
+
+// UnmarshalText is ParseAnchorID.
+func (id *AnchorID) UnmarshalText(text []byte) error {
+	parsed, err := ParseAnchorID(string(text))
+	*id = parsed
+	return err
+}
 
 // Anchor is a trust anchor and the part it plays.
 type Anchor struct {
@@ -114,6 +138,16 @@ func (b *Bundle) Active() *x509.Certificate {
 		}
 	}
 	return nil // NewBundle made this impossible
+}
+
+// Anchor is the certificate of an anchor of the bundle, nil if it is not in it.
+func (b *Bundle) Anchor(id AnchorID) *x509.Certificate {
+	for _, a := range b.anchors {
+		if AnchorIDOf(a.Certificate) == id {
+			return a.Certificate
+		}
+	}
+	return nil
 }
 
 // slot is the part that the anchor plays, "" if it is not in the bundle.

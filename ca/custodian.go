@@ -16,7 +16,7 @@ import (
 // have defaults; everything else is needed.
 type CustodianConfig struct {
 	TrustDomain TrustDomain
-	Root        Root
+	Roots       RootFor
 	Keys        KeyStore
 	State       StateStore
 	Events      EventLog
@@ -42,7 +42,7 @@ func NewCustodian(c CustodianConfig) (*Custodian, error) {
 	setDefault(&c.MaxLeafTTL, MaxLeafTTL)
 	setDefault(&c.Skew, 5*time.Minute)
 	switch {
-	case c.Root == nil || c.Keys == nil || c.State == nil || c.Events == nil || c.TrustDomain.IsZero():
+	case c.Roots == nil || c.Keys == nil || c.State == nil || c.Events == nil || c.TrustDomain.IsZero():
 		return nil, fmt.Errorf("custodian needs a trust domain, a root, a key store, a state store and an event log")
 	case c.Lifetime > MaxIntermediateLifetime:
 		return nil, fmt.Errorf("intermediate lifetime %s is above %s", c.Lifetime, MaxIntermediateLifetime)
@@ -95,7 +95,7 @@ func (c *Custodian) Tick(ctx context.Context, now time.Time, force bool) (Supply
 	if isOutage(openErr) && !force {
 		return t.supply(current), openErr
 	}
-	if openErr != nil || force || c.due(current, t.bundle, now) {
+	if openErr != nil || force || c.due(current, t, now) {
 		next, err := c.renew(ctx, t, now, openErr)
 		if next != nil {
 			current, t.renewed = next, true
@@ -190,8 +190,8 @@ func (c *Custodian) open(ctx context.Context, t *custody) (*Intermediate, error)
 	return nil, nil
 }
 
-func (c *Custodian) due(current *Intermediate, bundle *Bundle, now time.Time) bool {
-	return current == nil || current.anchorID != AnchorIDOf(bundle.Active()) || mustRenew(current, now)
+func (c *Custodian) due(current *Intermediate, t *custody, now time.Time) bool {
+	return current == nil || current.anchorID != AnchorIDOf(t.state.signer(t.bundle)) || mustRenew(current, now)
 }
 
 // mustRenew tells whether half of i's life is over, or i begins in the future:
@@ -233,7 +233,7 @@ func (c *Custodian) renew(ctx context.Context, t *custody, now time.Time, becaus
 	if err != nil {
 		return nil, fmt.Errorf("making the new intermediate's key: %w", err)
 	}
-	next, err := c.obtain(ctx, t.bundle, key, now)
+	next, err := c.obtain(ctx, t, key, now)
 	if err != nil {
 		return nil, fmt.Errorf("obtaining a new intermediate: %w", err)
 	}

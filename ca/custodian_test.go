@@ -103,7 +103,7 @@ func newCustodyOf(t *testing.T, c *catest.CA) *custodyWorld {
 	}
 	var err error
 	w.Custodian, err = ca.NewCustodian(ca.CustodianConfig{
-		TrustDomain: c.Domain, Root: w.root, Keys: w.keys, State: w.store, Events: w.events, Policy: c.FIPS,
+		TrustDomain: c.Domain, Roots: ca.OneOf(w.root), Keys: w.keys, State: w.store, Events: w.events, Policy: c.FIPS,
 	})
 	require.NoError(t, err)
 	require.NoError(t, w.Initialise(t.Context(), catest.Start, c.Bundle.Anchors()))

@@ -11,7 +11,6 @@ import (
 
 	"github.com/kedge-ca/kedge/ca"
 	"github.com/kedge-ca/kedge/ca/catest"
-	"github.com/kedge-ca/kedge/fips"
 )
 
 // stuckKeys is a key store that cannot destroy, such as a read-only directory.
@@ -38,7 +37,7 @@ func (l *lastEvent) Append(_ context.Context, e ca.Event) error {
 func (w *custodyWorld) with(t *testing.T, change func(*ca.CustodianConfig)) *ca.Custodian {
 	t.Helper()
 	c := ca.CustodianConfig{
-		TrustDomain: w.root.c.Domain, Root: w.root, Keys: w.keys, State: w.store, Events: w.events, Policy: w.root.c.FIPS,
+		TrustDomain: w.root.c.Domain, Roots: ca.OneOf(w.root), Keys: w.keys, State: w.store, Events: w.events, Policy: w.root.c.FIPS,
 	}
 	change(&c)
 	custodian, err := ca.NewCustodian(c)
@@ -139,15 +138,12 @@ func TestStateOfAnotherTrustDomainIsNotTouched(t *testing.T) {
 
 // It would be renewed at every tick, and leave a retired key behind each time.
 func TestRootThatSignsUnderTheStandbyRenewsNothing(t *testing.T) {
-	standby := catest.GenerateKey(t, fips.ECDSAP256)
-	c := catest.NewFrom(t, catest.Keys{
-		Root: catest.GenerateKey(t, fips.ECDSAP256), Standby: standby, Intermediate: catest.GenerateKey(t, fips.ECDSAP256),
-	})
+	c := catest.New(t)
 	w := newCustodyOf(t, c)
 	first, err := w.Tick(t.Context(), catest.Start, false)
 	require.NoError(t, err)
 	right := w.root.c
-	w.root.c = &catest.CA{Domain: c.Domain, Root: c.Standby, RootKey: standby, FIPS: c.FIPS}
+	w.root.c = &catest.CA{Domain: c.Domain, Root: c.Standby, RootKey: c.StandbyKey, FIPS: c.FIPS}
 	for _, row := range []struct {
 		after  time.Duration
 		force  bool
@@ -156,7 +152,7 @@ func TestRootThatSignsUnderTheStandbyRenewsNothing(t *testing.T) {
 		w.root.claims = row.claims
 		supply, err := w.Tick(t.Context(), catest.Start.Add(row.after), row.force)
 		require.ErrorContains(t, err, ca.AnchorIDOf(c.Standby).String()+" (standby)")
-		require.ErrorContains(t, err, ca.AnchorIDOf(c.Root).String()+" is active in bundle 1")
+		require.ErrorContains(t, err, ca.AnchorIDOf(c.Root).String()+" signs in bundle 1")
 		require.False(t, supply.Renewed)
 		require.Equal(t, first.Intermediate.KeyID(), supply.Intermediate.KeyID())
 		require.Zero(t, supply.Retired)
@@ -244,7 +240,7 @@ func TestRootThatWasReplacedIsNotAskedToSign(t *testing.T) {
 	first, err := w.Tick(t.Context(), catest.Start, false)
 	require.NoError(t, err)
 	root := &replacedRoot{anchor: catest.New(t).Root}
-	replaced := w.with(t, func(c *ca.CustodianConfig) { c.Root = root })
+	replaced := w.with(t, func(c *ca.CustodianConfig) { c.Roots = ca.OneOf(root) })
 	supply, err := replaced.Tick(t.Context(), catest.Start.Add(84*time.Hour), false)
 	require.Equal(t, ca.ReasonRootMismatch, ca.ReasonOf(err), "%v", err)
 	require.ErrorContains(t, err, "in no bundle")

@@ -12,21 +12,26 @@ import (
 )
 
 // obtain has the root sign key and checks what comes back.
-func (c *Custodian) obtain(ctx context.Context, bundle *Bundle, key Key, now time.Time) (*Intermediate, error) {
+func (c *Custodian) obtain(ctx context.Context, t *custody, key Key, now time.Time) (*Intermediate, error) {
+	bundle, signer := t.bundle, t.state.signer(t.bundle)
 	csr, err := fips.CreateRequest(&x509.CertificateRequest{}, key)
 	if err != nil {
 		return nil, fmt.Errorf("making the request: %w", err)
 	}
 	// A root that was replaced under us is not made to sign first.
-	anchor, err := c.c.Root.Anchor(ctx)
+	root, err := c.c.Roots(ctx, AnchorIDOf(signer))
 	if err != nil {
 		return nil, rootError(err)
 	}
-	if active := bundle.Active(); !bytes.Equal(anchor.RawSubjectPublicKeyInfo, active.RawSubjectPublicKeyInfo) {
-		return nil, Refuse(ReasonRootMismatch, "the root is anchor %s (%s), and %s is active in bundle %d; configure the root of the active anchor: only a rotation makes another one active",
-			AnchorIDOf(anchor), orNone(bundle.slot(AnchorIDOf(anchor))), AnchorIDOf(active), bundle.seq)
+	anchor, err := root.Anchor(ctx)
+	if err != nil {
+		return nil, rootError(err)
 	}
-	chain, err := c.c.Root.SignIntermediate(ctx, csr, IntermediateRequest{
+	if !bytes.Equal(anchor.RawSubjectPublicKeyInfo, signer.RawSubjectPublicKeyInfo) {
+		return nil, Refuse(ReasonRootMismatch, "the root is anchor %s (%s), and %s signs in bundle %d; configure the root of the anchor that signs: only a rotation makes another one sign",
+			AnchorIDOf(anchor), orNone(bundle.slot(AnchorIDOf(anchor))), AnchorIDOf(signer), bundle.seq)
+	}
+	chain, err := root.SignIntermediate(ctx, csr, IntermediateRequest{
 		TrustDomain: c.c.TrustDomain, NotBefore: now.Add(-CABackdate), NotAfter: now.Add(c.c.Lifetime),
 	})
 	if err != nil {
@@ -34,7 +39,7 @@ func (c *Custodian) obtain(ctx context.Context, bundle *Bundle, key Key, now tim
 	}
 	next, err := NewIntermediate(IntermediateConfig{Chain: chain, Bundle: bundle, Signer: key, Policy: c.c.Policy})
 	if err == nil {
-		err = errors.Join(checkSignedByActive(next, bundle), checkFresh(next, now, c.c.Lifetime))
+		err = errors.Join(checkSignedUnder(next, signer, bundle), checkFresh(next, now, c.c.Lifetime))
 	}
 	if err != nil {
 		return nil, &Error{Reason: ReasonRootMismatch, Err: fmt.Errorf("checking the root's answer: %w", err)}
@@ -58,16 +63,14 @@ func rootError(err error) error {
 	return &Error{Reason: ReasonRootUnavailable, Err: err}
 }
 
-// checkSignedByActive refuses an intermediate under a standby or a draining anchor.
-// Standby never signs, and an intermediate that is not under the active anchor is
-// due for renewal from its first moment, at every tick.
-func checkSignedByActive(i *Intermediate, bundle *Bundle) error {
-	active := AnchorIDOf(bundle.Active())
-	if i.anchorID == active {
+// checkSignedUnder refuses an intermediate under another anchor than the one that
+// signs: it would be due for renewal from its first moment, at every tick.
+func checkSignedUnder(i *Intermediate, signer *x509.Certificate, bundle *Bundle) error {
+	if i.anchorID == AnchorIDOf(signer) {
 		return nil
 	}
-	return fmt.Errorf("the root signs under anchor %s (%s), and %s is active in bundle %d; configure the root of the active anchor, or make this one active by a rotation",
-		i.anchorID, bundle.slot(i.anchorID), active, bundle.seq)
+	return fmt.Errorf("the root signs under anchor %s (%s), and %s signs in bundle %d; configure the root of the anchor that signs, or make this one sign by a rotation",
+		i.anchorID, bundle.slot(i.anchorID), AnchorIDOf(signer), bundle.seq)
 }
 
 // checkFresh refuses an intermediate that is not usable now or lives longer than

@@ -63,6 +63,7 @@ const (
 	ReasonRecordFailed     Reason = "record_failed"
 	ReasonSigningFailed    Reason = "signing_failed"
 	ReasonRootUnavailable  Reason = "root_unavailable"
+	ReasonHalted           Reason = "halted"
 	ReasonDraining         Reason = "draining"
 
 	ReasonRootUnreachable Reason = "root_unreachable"
@@ -158,6 +159,7 @@ var reasons = map[Reason]reasonInfo{
 	ReasonRecordFailed:     {Unavailable, "The issuance could not be recorded; retry."},
 	ReasonSigningFailed:    {Unavailable, "Signing failed; retry."},
 	ReasonRootUnavailable:  {Unavailable, "The root cannot be reached; retry."},
+	ReasonHalted:           {Unavailable, "An operator has halted issuance."},
 	ReasonDraining:         {Unavailable, "This server is stopping; connect again."},
 
 	ReasonRootUnreachable: {Unavailable, "No connection to the root's server could be made."},

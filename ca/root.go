@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
+	"errors"
 	"time"
 )
 
@@ -18,6 +19,28 @@ import (
 type Root interface {
 	Anchor(ctx context.Context) (*x509.Certificate, error)
 	SignIntermediate(ctx context.Context, csr []byte, p IntermediateRequest) ([]*x509.Certificate, error)
+}
+
+// RootFor finds the root of an anchor. Where none of the anchor is known it returns
+// one of another, which the caller tells by its Anchor, or an error. It may block on
+// a network and honours ctx.
+type RootFor func(ctx context.Context, anchor AnchorID) (Root, error)
+
+// OneOf finds among roots, of which there is at least one. A root that cannot be
+// asked for its anchor is in nobody's way while another is the one.
+func OneOf(roots ...Root) RootFor {
+	return func(ctx context.Context, anchor AnchorID) (Root, error) {
+		var failed []error
+		for _, r := range roots {
+			cert, err := r.Anchor(ctx)
+			if err != nil {
+				failed = append(failed, err)
+			} else if AnchorIDOf(cert) == anchor {
+				return r, nil
+			}
+		}
+		return roots[0], errors.Join(failed...)
+	}
 }
 
 // IntermediateRequest is what an intermediate shall be.

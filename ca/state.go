@@ -31,6 +31,27 @@ type State struct {
 	// PendingKey names a key that is being made; it is written before the key is
 	// created, so that a crash in between leaves nothing behind unnamed.
 	PendingKey string `json:"pending_key,omitempty"`
+	// SignedBundle is the signed form of the bundle, as package rotation/bundle
+	// keeps it; empty while no rotation has published one.
+	SignedBundle []byte `json:"signed_bundle,omitempty"`
+	// Signer is the anchor under which this replica was commanded to sign, by the
+	// command that Epoch numbers. Epoch 0 is none: the active anchor signs.
+	Signer AnchorID `json:"signer,omitzero"`
+	Epoch  uint64   `json:"epoch,omitempty"`
+	// Halted is why nothing may be issued; empty while it may.
+	Halted string `json:"halted,omitempty"`
+}
+
+// signer is the anchor under which this replica has to sign: the commanded one, and
+// the active one where no command has come, or where the commanded one has left the
+// bundle.
+func (s State) signer(b *Bundle) *x509.Certificate {
+	if s.Epoch > 0 {
+		if a := b.Anchor(s.Signer); a != nil {
+			return a
+		}
+	}
+	return b.Active()
 }
 
 // StateAnchor is one trust anchor of the bundle.
@@ -44,6 +65,7 @@ type StateIntermediate struct {
 	KeyName      string    `json:"key_name"` // in the KeyStore
 	Chain        [][]byte  `json:"chain"`    // DER, the intermediate first, without the anchor
 	CreatedAt    time.Time `json:"created_at"`
+	Epoch        uint64    `json:"epoch,omitempty"`        // of the command in force when it was made
 	RetiredAt    time.Time `json:"retired_at,omitzero"`    // no longer signs
 	DestroyAfter time.Time `json:"destroy_after,omitzero"` // its last leaf is dead then
 }
@@ -88,7 +110,7 @@ func (s State) Bundle() (*Bundle, error) {
 // withIntermediate adds the intermediate that was pending under keyName.
 func (s State) withIntermediate(keyName string, i *Intermediate, now time.Time) State {
 	s.Intermediates = append(slices.Clone(s.Intermediates), StateIntermediate{
-		KeyName: keyName, Chain: i.chainDER, CreatedAt: now.UTC(),
+		KeyName: keyName, Chain: i.chainDER, CreatedAt: now.UTC(), Epoch: s.Epoch,
 	})
 	s.PendingKey = ""
 	return s

@@ -37,9 +37,10 @@ type CA struct {
 	Clock        *Clock
 	FIPS         fips.Policy
 
-	Root    *x509.Certificate
-	RootKey crypto.Signer
-	Standby *x509.Certificate
+	Root       *x509.Certificate
+	RootKey    crypto.Signer
+	Standby    *x509.Certificate
+	StandbyKey crypto.Signer
 }
 
 // New makes a ready authority for cluster.local with P-256 keys and the profile
@@ -66,9 +67,9 @@ func NewFrom(t testing.TB, keys Keys) *CA {
 	require.NoError(t, err)
 	domain, err := ca.ParseTrustDomain("cluster.local")
 	require.NoError(t, err)
-	c := &CA{Domain: domain, FIPS: policy, Clock: NewClock(), Recorder: &Recorder{}, RootKey: keys.Root}
+	c := &CA{Domain: domain, FIPS: policy, Clock: NewClock(), Recorder: &Recorder{}, RootKey: keys.Root, StandbyKey: keys.Standby}
 	c.Root = RootCertificate(t, c, c.RootKey)
-	c.Standby = RootCertificate(t, c, keys.Standby)
+	c.Standby = RootCertificate(t, c, c.StandbyKey)
 	c.Bundle, err = ca.NewBundle(domain, 1, []ca.Anchor{
 		{Certificate: c.Root, Slot: ca.SlotActive}, {Certificate: c.Standby, Slot: ca.SlotStandby},
 	})

@@ -100,7 +100,7 @@ func openCustodian(cfg config, policy fips.Policy, store *sqlite.Store, root ca.
 		return nil, err
 	}
 	return ca.NewCustodian(ca.CustodianConfig{
-		TrustDomain: domain, Root: root, Keys: keys, State: store, Events: store,
+		TrustDomain: domain, Roots: ca.OneOf(root), Keys: keys, State: store, Events: store,
 		Policy: policy, Lifetime: time.Duration(cfg.Intermediate.Lifetime),
 	})
 }
