@@ -1,5 +1,5 @@
 // Package store says what a durable store of an authority is: issuance records,
-// events, the authority's state and join tokens behind one interface.
+// events, the authority's state, documents and join tokens behind one interface.
 //
 // It promises nothing itself; Store is the composition of what package ca asks
 // for and of what operators read, and storetest holds every implementation to

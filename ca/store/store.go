@@ -16,6 +16,7 @@ type Store interface {
 	ca.Recorder
 	ca.EventLog
 	ca.StateStore
+	ca.Documents
 	RecordReader
 	EventReader
 	JoinTokens

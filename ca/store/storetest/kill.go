@@ -27,14 +27,14 @@ const kills = 8
 func survivesKill(t *testing.T, b *bench) {
 	parent, _, _ := strings.Cut(t.Name(), "/")
 	acknowledged := make(map[string]bool)
-	var version ca.Version
+	var version, document ca.Version
 	for round := range kills {
 		told := runVictim(t, b, victimRun{test: parent, lines: 40 + 97*round})
 		for _, serial := range told.serials {
 			require.False(t, acknowledged[serial], "serial %s was recorded twice", serial)
 			acknowledged[serial] = true
 		}
-		version = max(version, told.version)
+		version, document = max(version, told.version), max(document, told.document)
 
 		s := b.store(t)
 		found := all(t, s)
@@ -46,6 +46,10 @@ func survivesKill(t *testing.T, b *bench) {
 		require.NoError(t, err)
 		require.GreaterOrEqual(t, stored, version, "round %d lost an acknowledged state", round)
 		version = stored
+		kept, err := s.Document(t.Context(), "plan", "one")
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, kept.Version, document, "round %d lost an acknowledged document", round)
+		document = kept.Version
 		for _, used := range told.tokens {
 			_, err := s.UseJoinToken(t.Context(), token(used).Hash, start)
 			requireReason(t, ca.ReasonTokenUsed, err)
@@ -62,9 +66,10 @@ type victimRun struct {
 
 // told is what the victim had been told was durable.
 type told struct {
-	serials []string
-	version ca.Version
-	tokens  []string
+	serials  []string
+	version  ca.Version // of the state
+	document ca.Version
+	tokens   []string
 }
 
 func runVictim(t *testing.T, b *bench, run victimRun) told {
@@ -93,6 +98,10 @@ func runVictim(t *testing.T, b *bench, run victimRun) told {
 			version, err := strconv.ParseUint(value, 10, 64)
 			require.NoError(t, err)
 			told.version = ca.Version(version)
+		case "document":
+			version, err := strconv.ParseUint(value, 10, 64)
+			require.NoError(t, err)
+			told.document = ca.Version(version)
 		default:
 			require.Fail(t, "the victim says "+lines.Text())
 		}
@@ -113,6 +122,7 @@ func victim(t *testing.T, open Opener, dir string) {
 		go func() { failed <- recordForEver(t, s) }()
 	}
 	go func() { failed <- replaceForEver(t, s) }()
+	go func() { failed <- putForEver(t, s) }()
 	go func() { failed <- spendForEver(t, s) }()
 	require.NoError(t, <-failed)
 }
@@ -145,6 +155,21 @@ func replaceForEver(t *testing.T, s store.Store) error {
 			return err
 		}
 		if err := say("state", version); err != nil {
+			return err
+		}
+	}
+}
+
+func putForEver(t *testing.T, s store.Store) error {
+	kept, err := s.Document(t.Context(), "plan", "one")
+	if err != nil {
+		return err
+	}
+	for version := kept.Version; ; {
+		if version, err = s.PutDocument(t.Context(), "plan", "one", version, fmt.Append(nil, version)); err != nil {
+			return err
+		}
+		if err := say("document", version); err != nil {
 			return err
 		}
 	}

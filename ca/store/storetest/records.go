@@ -310,10 +310,15 @@ func everyCall(ctx context.Context, s store.Store) map[string]error {
 	_, records := s.Records(ctx, ca.Query{})
 	_, evts := s.Events(ctx, 0, false, 0)
 	_, deleteTokens := s.DeleteJoinTokens(ctx, start)
+	_, put := s.PutDocument(ctx, "plan", "late", 0, []byte("x"))
+	_, document := s.Document(ctx, "plan", "late")
+	_, documents := s.Documents(ctx, "plan", "", 0)
 	_, use := s.UseJoinToken(ctx, [32]byte{1}, start)
 	return map[string]error{
 		"Load": load, "Replace": replace, "Records": records, "Events": evts, "UseJoinToken": use,
-		"Intend": s.Intend(ctx, record(9)), "Void": s.Void(ctx, record(0).Serial, "late"),
+		"PutDocument": put, "Document": document, "Documents": documents,
+		"DeleteDocument": s.DeleteDocument(ctx, "plan", "late", 1),
+		"Intend":         s.Intend(ctx, record(9)), "Void": s.Void(ctx, record(0).Serial, "late"),
 		"Append":           s.Append(ctx, ca.Event{At: start, Actor: "system", Action: "late"}),
 		"CreateJoinToken":  s.CreateJoinToken(ctx, token("late")),
 		"DeleteJoinTokens": deleteTokens,

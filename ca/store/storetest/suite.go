@@ -30,7 +30,7 @@ func Run(t *testing.T, open Opener) {
 		victim(t, open, dir)
 		return
 	}
-	for name, test := range map[string]func(*testing.T, *bench){
+	tests := map[string]func(*testing.T, *bench){
 		"a record is whole after reopening":                     recordIsDurable,
 		"a void is kept and changes nothing else":               voidIsKept,
 		"a serial is recorded once":                             serialOnce,
@@ -50,7 +50,11 @@ func Run(t *testing.T, open Opener) {
 		"join tokens are deleted once they have expired":        tokenDeleted,
 		"a closed store does nothing":                           closed,
 		"what was acknowledged survives kill -9, at any moment": survivesKill,
-	} {
+	}
+	for name, test := range documentTests() {
+		tests[name] = withDocuments(test)
+	}
+	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			test(t, &bench{open: open, dir: t.TempDir()})
 		})
