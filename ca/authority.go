@@ -40,7 +40,8 @@ type snapshot struct {
 	intermediate *Intermediate // nil until there is one
 	bundle       *Bundle       // nil until there is one
 	caKeys       map[[32]byte]struct{}
-	changed      chan struct{} // closed when bundle is replaced
+	reissue      Reissue
+	changed      chan struct{} // closed when bundle or reissue is replaced
 	halted       string        // why nothing may be issued; "" while it may
 }
 
@@ -111,6 +112,31 @@ func (a *Authority) PublishBundle(bundle *Bundle) {
 	a.publish(old, &fresh)
 }
 
+// Reissue asks those who watch the bundle and whose certificate is under another
+// anchor to renew, at a moment that each draws evenly from Over. The zero value asks
+// nobody.
+type Reissue struct {
+	Anchor AnchorID
+	Over   time.Duration
+}
+
+// AskReissue puts r before the watchers of the bundle.
+func (a *Authority) AskReissue(r Reissue) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	old := a.snapshot.Load()
+	if old.reissue == r {
+		return
+	}
+	fresh := *old
+	fresh.reissue, fresh.changed = r, make(chan struct{})
+	a.snapshot.Store(&fresh)
+	close(old.changed)
+}
+
+// Reissue is what was asked last.
+func (a *Authority) Reissue() Reissue { return a.snapshot.Load().reissue }
+
 // Halt stops all issuance for requests that begin from now on; "" lets it go on. Who
 // calls it keeps it durable (Custodian.Halt).
 func (a *Authority) Halt(why string) {
@@ -144,8 +170,8 @@ func (a *Authority) publish(old, fresh *snapshot) {
 // Bundle is the bundle in force, nil before there is one.
 func (a *Authority) Bundle() *Bundle { return a.snapshot.Load().bundle }
 
-// BundleChanged is closed at the next change of the bundle. Take it before
-// reading Bundle, or a change in between is missed.
+// BundleChanged is closed at the next change of the bundle or of what Reissue asks.
+// Take it before reading either, or a change in between is missed.
 func (a *Authority) BundleChanged() <-chan struct{} { return a.snapshot.Load().changed }
 
 // Intermediate is the issuing intermediate in force, nil before there is one.

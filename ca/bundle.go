@@ -33,7 +33,7 @@ func (id AnchorID) String() string { return hex.EncodeToString(id[:]) }
 func (id AnchorID) IsZero() bool { return id == AnchorID{} }
 
 // MarshalText is String, so that ids are keys and values of JSON.
-func (id AnchorID) MarshalText() ([]byte, error) { //nolint:unparam // encoding.TextMarshaler wants the error
+func (id AnchorID) MarshalText() ([]byte, error) {
 	return []byte(id.String()), nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -63,6 +64,7 @@ type Server struct {
 	Address  string
 
 	listener net.Listener
+	own      atomic.Pointer[tls.Certificate] // of the TLS port
 }
 
 // New makes a server and serves it.
@@ -158,20 +160,26 @@ func (s *Server) ServerTLS(t testing.TB) *tls.Config {
 // serverTLS is the configuration of the TLS port, as cmd/ca makes it.
 func (s *Server) serverTLS(t testing.TB, handshake func()) *tls.Config {
 	t.Helper()
-	own := s.ownCertificate(t)
+	s.RenewOwn(t)
 	if handshake == nil {
 		handshake = func() {}
 	}
 	config, err := fips.ServerTLS(fips.ServerTLSConfig{
 		Certificate: func() (*tls.Certificate, error) {
 			handshake()
-			return own, nil
+			return s.own.Load(), nil
 		},
 		ClientAuth: fips.VerifyIfGiven, NextProtos: []string{"h2"},
 		ClientCAs: func() *x509.CertPool { return s.CA.Authority.Bundle().Pool() },
 	})
 	require.NoError(t, err)
 	return config
+}
+
+// RenewOwn has the server present a certificate of the intermediate in force.
+func (s *Server) RenewOwn(t testing.TB) {
+	t.Helper()
+	s.own.Store(s.ownCertificate(t))
 }
 
 // ownCertificate has the authority issue the server's certificate.

@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -24,7 +25,8 @@ import (
 	"github.com/kedge-ca/kedge/fips"
 )
 
-// Config says where the server is and how the caller proves itself.
+// Config says where the server is and how the caller proves itself. Bundle is where a
+// client begins; each answer and each watch brings the one that follows.
 type Config struct {
 	Server     string        // host:port
 	ServerName string        // in the server's certificate; "" takes it from Server
@@ -39,8 +41,16 @@ type Config struct {
 // Client asks one server. It is safe for concurrent use.
 type Client struct {
 	c          Config
-	roots      *x509.CertPool
 	serverName string
+
+	mu    sync.Mutex
+	roots trusted
+}
+
+// trusted are the anchors of a bundle, and its sequence; 0 is that of the beginning.
+type trusted struct {
+	sequence uint64
+	pool     *x509.CertPool
 }
 
 // Certificate is a certificate with the key that was made for it.
@@ -48,6 +58,7 @@ type Certificate struct {
 	Key      crypto.Signer
 	Chain    []*x509.Certificate // the leaf first, without anchors
 	Bundle   []*x509.Certificate // trust anchors in canonical order
+	Sequence uint64              // of Bundle
 	Identity string
 	Serial   string
 	RenewAt  time.Time
@@ -72,7 +83,29 @@ func New(c Config) (*Client, error) {
 	if !roots.AppendCertsFromPEM(c.Bundle) {
 		return nil, fmt.Errorf("the bundle holds no PEM certificate")
 	}
-	return &Client{c: c, roots: roots, serverName: host}, nil
+	return &Client{c: c, serverName: host, roots: trusted{pool: roots}}, nil
+}
+
+// trust makes bundle, which a server that was verified has sent, that of the calls
+// that follow: anchors come and go while a client runs. One of a lower sequence, from
+// a replica that lags behind, changes nothing.
+func (c *Client) trust(sequence uint64, bundle []*x509.Certificate) {
+	pool := x509.NewCertPool()
+	for _, anchor := range bundle {
+		pool.AddCert(anchor)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if sequence >= c.roots.sequence {
+		c.roots = trusted{sequence, pool}
+	}
+}
+
+// pool is what servers are verified against.
+func (c *Client) pool() *x509.CertPool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.roots.pool
 }
 
 // Issue gets a certificate by the token.
@@ -117,11 +150,16 @@ func (c *Client) get(ctx context.Context, current *tls.Certificate, call issueCa
 	if err != nil {
 		return nil, err
 	}
-	return check(response, key)
+	fresh, err := check(response, key)
+	if err != nil {
+		return nil, err
+	}
+	c.trust(fresh.Sequence, fresh.Bundle)
+	return fresh, nil
 }
 
 func (c *Client) dial(current *tls.Certificate) (*grpc.ClientConn, error) {
-	t := fips.ClientTLSConfig{Roots: c.roots, ServerName: c.serverName, NextProtos: []string{"h2"}}
+	t := fips.ClientTLSConfig{Roots: c.pool(), ServerName: c.serverName, NextProtos: []string{"h2"}}
 	if current != nil {
 		t.Certificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return current, nil }
 	}
@@ -189,14 +227,10 @@ func (c *Certificate) parse(r *kedgev1.IssueResponse) error {
 		}
 		c.Chain = append(c.Chain, cert)
 	}
-	for _, a := range r.GetBundle().GetAnchors() {
-		anchor, err := x509.ParseCertificate(a.GetCertificate())
-		if err != nil {
-			return fmt.Errorf("reading the server's bundle: %w", err)
-		}
-		c.Bundle = append(c.Bundle, anchor)
-	}
-	return nil
+	var err error
+	c.Bundle, err = parseAnchors(r.GetBundle())
+	c.Sequence = r.GetBundle().GetSequence()
+	return err
 }
 
 // renewAt is the time that the server suggests if it lies in the leaf's life,
@@ -222,7 +256,10 @@ func (c *Certificate) TLS() tls.Certificate {
 func (c *Certificate) ChainPEM() []byte { return encode(c.Chain) }
 
 // BundlePEM is the trust anchors.
-func (c *Certificate) BundlePEM() []byte { return encode(c.Bundle) }
+func (c *Certificate) BundlePEM() []byte { return EncodeBundle(c.Bundle) }
+
+// EncodeBundle is trust anchors in PEM, in the order given.
+func EncodeBundle(bundle []*x509.Certificate) []byte { return encode(bundle) }
 
 // KeyPEM is the private key as PKCS#8, not encrypted.
 func (c *Certificate) KeyPEM() ([]byte, error) {

@@ -236,7 +236,7 @@ func TestAnAnswerThatDoesNotHoldIsRefused(t *testing.T) {
 		"no intermediate":          {func(r *kedgev1.IssueResponse) { r.Chain = nil }, "does not verify"},
 		"another's intermediate":   {func(r *kedgev1.IssueResponse) { r.Chain = [][]byte{other.CA.Intermediate.Certificate().Raw} }, "does not verify"},
 		"another's bundle":         {func(r *kedgev1.IssueResponse) { r.Bundle = bundleOf(other.CA.Bundle) }, "does not verify"},
-		"no bundle":                {func(r *kedgev1.IssueResponse) { r.Bundle = nil }, "does not verify"},
+		"no bundle":                {func(r *kedgev1.IssueResponse) { r.Bundle = nil }, "is empty"},
 		"two names": {func(r *kedgev1.IssueResponse) {
 			r.Certificate, r.Chain = forge(t, s, r, r.GetIdentity(), s.Identity("b")), nil
 		}, "does not name"},

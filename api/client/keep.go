@@ -3,8 +3,10 @@ package client
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/binary"
 	"fmt"
+	"sync"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -27,7 +29,13 @@ type Keeper struct {
 	// Failed is told of each failed renewal and when the next try is; nil is told
 	// nothing. The certificate in use stays in use.
 	Failed func(err error, next time.Time)
-	Now    func() time.Time
+	// Watcher, when it is not nil, tells of changes of the bundle, and of rotations
+	// that ask for a renewal before its time.
+	Watcher Watcher
+	// Changed is told of each change of the bundle that Watcher tells; nil is told
+	// nothing.
+	Changed func(News)
+	Now     func() time.Time
 }
 
 // Times of tries and of the waits between them.
@@ -46,8 +54,30 @@ func (k *Keeper) Run(ctx context.Context, current tls.Certificate, renewAt time.
 	if k.Client == nil || k.Store == nil || k.Now == nil || current.Leaf == nil {
 		return fmt.Errorf("keeper needs a client, a store, a clock and a parsed certificate")
 	}
-	wait := firstRetry
-	for next := renewAt; k.sleep(ctx, next); {
+	news := make(chan News, 1)
+	if k.Watcher != nil {
+		var following sync.WaitGroup
+		defer following.Wait()
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		following.Go(func() { k.follow(ctx, news) })
+	}
+	wait, next := firstRetry, renewAt
+	var heeded *x509.Certificate // the signer that was drawn for already
+	for {
+		changed, ok := k.await(ctx, next, news)
+		if !ok {
+			return nil
+		}
+		if changed != nil {
+			if k.Changed != nil {
+				k.Changed(*changed)
+			}
+			if changed.asks(current) && !changed.Signer.Equal(heeded) {
+				heeded, next = changed.Signer, earlier(next, k.within(changed.Over))
+			}
+			continue
+		}
 		fresh, err := k.try(ctx, current)
 		if err == nil {
 			// Whatever the server suggests, it is not asked again at once.
@@ -61,7 +91,20 @@ func (k *Keeper) Run(ctx context.Context, current tls.Certificate, renewAt time.
 			k.Failed(err, next)
 		}
 	}
-	return nil
+}
+
+// await waits until next, when it returns nil, or for news, and tells whether to go on.
+func (k *Keeper) await(ctx context.Context, next time.Time, news <-chan News) (*News, bool) {
+	timer := time.NewTimer(max(0, next.Sub(k.Now())))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return nil, false
+	case n := <-news:
+		return &n, true
+	case <-timer.C:
+		return nil, true
+	}
 }
 
 // try renews and stores once, in bounded time.
@@ -109,6 +152,13 @@ func serverAsks(err error) time.Duration {
 		}
 	}
 	return 0
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 func later(a, b time.Time) time.Time {

@@ -24,6 +24,7 @@ type Front interface {
 // one. Take the channel before the bundle, or a change in between is missed.
 type Bundles interface {
 	Bundle() *ca.Bundle
+	Reissue() ca.Reissue
 	BundleChanged() <-chan struct{}
 }
 
@@ -111,13 +112,15 @@ func (s *service) WatchBundle(_ *kedgev1.WatchBundleRequest, stream grpc.ServerS
 	}
 	defer leave()
 	var sent uint64
+	var asked ca.Reissue
 	for {
 		changed := s.c.Bundles.BundleChanged()
-		if bundle := s.c.Bundles.Bundle(); bundle != nil && bundle.Sequence() != sent {
-			if err := stream.Send(s.encode(bundle)); err != nil {
+		bundle, reissue := s.c.Bundles.Bundle(), s.c.Bundles.Reissue()
+		if bundle != nil && (bundle.Sequence() != sent || reissue != asked) {
+			if err := stream.Send(withReissue(s.encode(bundle), reissue)); err != nil {
 				return err
 			}
-			sent = bundle.Sequence()
+			sent, asked = bundle.Sequence(), reissue
 			continue
 		}
 		select {
@@ -143,6 +146,17 @@ func (s *service) encode(bundle *ca.Bundle) *kedgev1.Bundle {
 		s.last.Store(last)
 	}
 	return last.wire
+}
+
+// withReissue is the wire form of a bundle for a watcher.
+func withReissue(bundle *kedgev1.Bundle, r ca.Reissue) *kedgev1.Bundle {
+	if r == (ca.Reissue{}) {
+		return bundle
+	}
+	return &kedgev1.Bundle{
+		TrustDomain: bundle.GetTrustDomain(), Sequence: bundle.GetSequence(), Anchors: bundle.GetAnchors(),
+		Reissue: &kedgev1.Reissue{Anchor: r.Anchor[:], Over: durationpb.New(r.Over)},
+	}
 }
 
 // EncodeBundle is the wire form of a bundle.

@@ -184,6 +184,8 @@ type noBundle struct{ changed chan struct{} }
 
 func (noBundle) Bundle() *ca.Bundle { return nil }
 
+func (noBundle) Reissue() ca.Reissue { return ca.Reissue{} }
+
 func (b noBundle) BundleChanged() <-chan struct{} { return b.changed }
 
 func TestWithoutABundleNobodyGetsOne(t *testing.T) {

@@ -60,6 +60,20 @@ func replacePair(dir string, key []byte, c *client.Certificate) error {
 	return takePlaces(dir, keyFile, bundleFile, certFile)
 }
 
+// writeBundle replaces the trust anchors alone.
+func writeBundle(dir string, bundle []byte) error {
+	err := withLock(dir, func() error {
+		if err := writeWaiting(waiting(dir, bundleFile), bundle, 0o644); err != nil {
+			return err
+		}
+		return takePlaces(dir, bundleFile)
+	})
+	if err != nil {
+		return fmt.Errorf("writing the trust anchors: %w", err)
+	}
+	return nil
+}
+
 // writeWaiting makes a new file; one that an earlier crash left is removed, so that
 // nobody who opened it sees the key.
 func writeWaiting(path string, content []byte, mode fs.FileMode) error {

@@ -200,6 +200,11 @@ func TestPairIsRefused(t *testing.T) {
 // renewerFunc is a client.Renewer.
 type renewerFunc func(current tls.Certificate) (*client.Certificate, error)
 
+func (renewerFunc) Watch(ctx context.Context, _ func(client.News)) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
 func (f renewerFunc) Renew(_ context.Context, current tls.Certificate) (*client.Certificate, error) {
 	return f(current)
 }
@@ -244,4 +249,47 @@ func TestWatchKeepsTheOldPairUntilItHasANew(t *testing.T) {
 		require.NoError(t, <-done, "an interrupt is the normal end")
 		requireHolds(t, dir, fresh)
 	})
+}
+
+// TestWatchBringsTheBundleAtOnceAndNeverAnOlderOne: replicas that lag behind answer too.
+func TestWatchBringsTheBundleAtOnceAndNeverAnOlderOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, _, _ := testApp(time.Now())
+		a.now = time.Now
+		dir, start := t.TempDir(), time.Now()
+		old, lagging := issued(t, start, start.Add(24*time.Hour)), issued(t, start, start.Add(36*time.Hour))
+		require.NoError(t, writeCertificate(dir, old))
+		newer := hourOf(t, start).Bundle
+		lagging.Sequence, lagging.RenewAt = 4, time.Now().Add(20*time.Hour)
+		server := &watchedServer{
+			renewerFunc: func(tls.Certificate) (*client.Certificate, error) { return lagging, nil },
+			news:        []client.News{{Sequence: 5, Bundle: newer}, {Sequence: 4, Bundle: lagging.Bundle}},
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 13*time.Hour)
+		defer cancel()
+		done := make(chan error, 1)
+		go func() { done <- a.keep(ctx, server, old.TLS(), dir) }()
+		time.Sleep(time.Minute)
+		held := func() string {
+			raw, err := os.ReadFile(filepath.Join(dir, bundleFile))
+			require.NoError(t, err)
+			return string(raw)
+		}
+		require.Equal(t, string(client.EncodeBundle(newer)), held(), "before any renewal")
+		require.NoError(t, <-done)
+		requireHolds(t, dir, &client.Certificate{Key: lagging.Key, Chain: lagging.Chain, Bundle: newer})
+	})
+}
+
+// watchedServer tells its news and then nothing more.
+type watchedServer struct {
+	renewerFunc
+	news []client.News
+}
+
+func (s *watchedServer) Watch(ctx context.Context, each func(client.News)) error {
+	for _, n := range s.news {
+		each(n)
+	}
+	return s.renewerFunc.Watch(ctx, each)
 }

@@ -22,8 +22,7 @@ func newRenewCommand(a *app) *cobra.Command {
 		Long: `Renews the certificate in DIR, which ca issue wrote, with a new key. The current
 certificate proves who asks. With --watch it goes on and renews whenever the
 server's suggested time comes; a certificate that works is kept while renewals
-fail. The trust anchors are read again at each renewal, so that it follows a
-rotation.`,
+fail. bundle.pem follows a rotation: with --watch at once, else at each renewal.`,
 		Example: "  ca renew --server 127.0.0.1:8443 --dir my-workload\n  ca renew --dir my-workload --watch",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -70,7 +69,22 @@ type renewal struct {
 	flags *clientFlags
 }
 
-var _ client.Renewer = (*renewal)(nil)
+// renewingServer renews, and tells of changes of the trust bundle.
+type renewingServer interface {
+	client.Renewer
+	client.Watcher
+}
+
+var _ renewingServer = (*renewal)(nil)
+
+// Watch implements client.Watcher.
+func (r *renewal) Watch(ctx context.Context, each func(client.News)) error {
+	c, err := r.flags.client(r.app)
+	if err != nil {
+		return err
+	}
+	return c.Watch(ctx, each)
+}
 
 // Renew implements client.Renewer.
 func (r *renewal) Renew(ctx context.Context, current tls.Certificate) (*client.Certificate, error) {
@@ -85,13 +99,27 @@ func (r *renewal) Renew(ctx context.Context, current tls.Certificate) (*client.C
 
 // keep renews until ctx ends. The first renewal is at once when half of the
 // certificate's life is over, since nobody noted when the server suggested it.
-func (a *app) keep(ctx context.Context, renewer client.Renewer, current tls.Certificate, dir string) error {
+func (a *app) keep(ctx context.Context, r renewingServer, current tls.Certificate, dir string) error {
 	half := current.Leaf.NotBefore.Add(current.Leaf.NotAfter.Sub(current.Leaf.NotBefore) / 2)
 	fmt.Fprintf(a.stderr, "keeping %s fresh, next renewal %s\n", dir, relative(half, a.now()))
+	var newest client.News // a replica that lags behind brings nothing back
 	keeper := client.Keeper{
-		Client: renewer, Now: a.now,
+		Client: r, Watcher: r, Now: a.now,
+		Changed: func(n client.News) {
+			if n.Sequence <= newest.Sequence {
+				return
+			}
+			if err := writeBundle(dir, client.EncodeBundle(n.Bundle)); err != nil {
+				a.printError(err)
+				return
+			}
+			newest = n
+		},
 		// A swap of files is not interrupted: ctx ends the waiting and the asking only.
 		Store: func(fresh *client.Certificate) error {
+			if fresh.Sequence < newest.Sequence {
+				fresh.Bundle = newest.Bundle
+			}
 			if err := writeCertificate(dir, fresh); err != nil {
 				return err
 			}

@@ -331,7 +331,9 @@ type Bundle struct {
 	// Grows with every change and never falls.
 	Sequence uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// In canonical order: by SHA-256 of the DER.
-	Anchors       []*Anchor `protobuf:"bytes,3,rep,name=anchors,proto3" json:"anchors,omitempty"`
+	Anchors []*Anchor `protobuf:"bytes,3,rep,name=anchors,proto3" json:"anchors,omitempty"`
+	// In a watch only: who should renew now. Absent when nobody is asked to.
+	Reissue       *Reissue `protobuf:"bytes,4,opt,name=reissue,proto3" json:"reissue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -387,6 +389,70 @@ func (x *Bundle) GetAnchors() []*Anchor {
 	return nil
 }
 
+func (x *Bundle) GetReissue() *Reissue {
+	if x != nil {
+		return x.Reissue
+	}
+	return nil
+}
+
+// Reissue asks the holders of certificates under other anchors to renew before
+// their time, because a rotation is moving signing to this one.
+type Reissue struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// SHA-256 of the anchor's DER.
+	Anchor []byte `protobuf:"bytes,1,opt,name=anchor,proto3" json:"anchor,omitempty"`
+	// Each holder draws a moment from this span, evenly, so that the server sees the
+	// rate that it was configured for.
+	Over          *durationpb.Duration `protobuf:"bytes,2,opt,name=over,proto3" json:"over,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reissue) Reset() {
+	*x = Reissue{}
+	mi := &file_kedge_v1_kedge_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reissue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reissue) ProtoMessage() {}
+
+func (x *Reissue) ProtoReflect() protoreflect.Message {
+	mi := &file_kedge_v1_kedge_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reissue.ProtoReflect.Descriptor instead.
+func (*Reissue) Descriptor() ([]byte, []int) {
+	return file_kedge_v1_kedge_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Reissue) GetAnchor() []byte {
+	if x != nil {
+		return x.Anchor
+	}
+	return nil
+}
+
+func (x *Reissue) GetOver() *durationpb.Duration {
+	if x != nil {
+		return x.Over
+	}
+	return nil
+}
+
 type Anchor struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Self-signed certificate, DER.
@@ -398,7 +464,7 @@ type Anchor struct {
 
 func (x *Anchor) Reset() {
 	*x = Anchor{}
-	mi := &file_kedge_v1_kedge_proto_msgTypes[5]
+	mi := &file_kedge_v1_kedge_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -410,7 +476,7 @@ func (x *Anchor) String() string {
 func (*Anchor) ProtoMessage() {}
 
 func (x *Anchor) ProtoReflect() protoreflect.Message {
-	mi := &file_kedge_v1_kedge_proto_msgTypes[5]
+	mi := &file_kedge_v1_kedge_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -423,7 +489,7 @@ func (x *Anchor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Anchor.ProtoReflect.Descriptor instead.
 func (*Anchor) Descriptor() ([]byte, []int) {
-	return file_kedge_v1_kedge_proto_rawDescGZIP(), []int{5}
+	return file_kedge_v1_kedge_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Anchor) GetCertificate() []byte {
@@ -460,11 +526,15 @@ const file_kedge_v1_kedge_proto_rawDesc = "" +
 	"\x06serial\x18\a \x01(\tR\x06serial\x12\x1a\n" +
 	"\bidentity\x18\b \x01(\tR\bidentity\"\x12\n" +
 	"\x10GetBundleRequest\"\x14\n" +
-	"\x12WatchBundleRequest\"s\n" +
+	"\x12WatchBundleRequest\"\xa0\x01\n" +
 	"\x06Bundle\x12!\n" +
 	"\ftrust_domain\x18\x01 \x01(\tR\vtrustDomain\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12*\n" +
-	"\aanchors\x18\x03 \x03(\v2\x10.kedge.v1.AnchorR\aanchors\"N\n" +
+	"\aanchors\x18\x03 \x03(\v2\x10.kedge.v1.AnchorR\aanchors\x12+\n" +
+	"\areissue\x18\x04 \x01(\v2\x11.kedge.v1.ReissueR\areissue\"P\n" +
+	"\aReissue\x12\x16\n" +
+	"\x06anchor\x18\x01 \x01(\fR\x06anchor\x12-\n" +
+	"\x04over\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04over\"N\n" +
 	"\x06Anchor\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\"\n" +
 	"\x04slot\x18\x02 \x01(\x0e2\x0e.kedge.v1.SlotR\x04slot*R\n" +
@@ -492,7 +562,7 @@ func file_kedge_v1_kedge_proto_rawDescGZIP() []byte {
 }
 
 var file_kedge_v1_kedge_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_kedge_v1_kedge_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_kedge_v1_kedge_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_kedge_v1_kedge_proto_goTypes = []any{
 	(Slot)(0),                     // 0: kedge.v1.Slot
 	(*IssueRequest)(nil),          // 1: kedge.v1.IssueRequest
@@ -500,31 +570,34 @@ var file_kedge_v1_kedge_proto_goTypes = []any{
 	(*GetBundleRequest)(nil),      // 3: kedge.v1.GetBundleRequest
 	(*WatchBundleRequest)(nil),    // 4: kedge.v1.WatchBundleRequest
 	(*Bundle)(nil),                // 5: kedge.v1.Bundle
-	(*Anchor)(nil),                // 6: kedge.v1.Anchor
-	(*durationpb.Duration)(nil),   // 7: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
+	(*Reissue)(nil),               // 6: kedge.v1.Reissue
+	(*Anchor)(nil),                // 7: kedge.v1.Anchor
+	(*durationpb.Duration)(nil),   // 8: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
 }
 var file_kedge_v1_kedge_proto_depIdxs = []int32{
-	7,  // 0: kedge.v1.IssueRequest.ttl:type_name -> google.protobuf.Duration
+	8,  // 0: kedge.v1.IssueRequest.ttl:type_name -> google.protobuf.Duration
 	5,  // 1: kedge.v1.IssueResponse.bundle:type_name -> kedge.v1.Bundle
-	8,  // 2: kedge.v1.IssueResponse.not_before:type_name -> google.protobuf.Timestamp
-	8,  // 3: kedge.v1.IssueResponse.not_after:type_name -> google.protobuf.Timestamp
-	8,  // 4: kedge.v1.IssueResponse.renew_at:type_name -> google.protobuf.Timestamp
-	6,  // 5: kedge.v1.Bundle.anchors:type_name -> kedge.v1.Anchor
-	0,  // 6: kedge.v1.Anchor.slot:type_name -> kedge.v1.Slot
-	1,  // 7: kedge.v1.CertificateAuthority.Issue:input_type -> kedge.v1.IssueRequest
-	1,  // 8: kedge.v1.CertificateAuthority.Renew:input_type -> kedge.v1.IssueRequest
-	3,  // 9: kedge.v1.CertificateAuthority.GetBundle:input_type -> kedge.v1.GetBundleRequest
-	4,  // 10: kedge.v1.CertificateAuthority.WatchBundle:input_type -> kedge.v1.WatchBundleRequest
-	2,  // 11: kedge.v1.CertificateAuthority.Issue:output_type -> kedge.v1.IssueResponse
-	2,  // 12: kedge.v1.CertificateAuthority.Renew:output_type -> kedge.v1.IssueResponse
-	5,  // 13: kedge.v1.CertificateAuthority.GetBundle:output_type -> kedge.v1.Bundle
-	5,  // 14: kedge.v1.CertificateAuthority.WatchBundle:output_type -> kedge.v1.Bundle
-	11, // [11:15] is the sub-list for method output_type
-	7,  // [7:11] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	9,  // 2: kedge.v1.IssueResponse.not_before:type_name -> google.protobuf.Timestamp
+	9,  // 3: kedge.v1.IssueResponse.not_after:type_name -> google.protobuf.Timestamp
+	9,  // 4: kedge.v1.IssueResponse.renew_at:type_name -> google.protobuf.Timestamp
+	7,  // 5: kedge.v1.Bundle.anchors:type_name -> kedge.v1.Anchor
+	6,  // 6: kedge.v1.Bundle.reissue:type_name -> kedge.v1.Reissue
+	8,  // 7: kedge.v1.Reissue.over:type_name -> google.protobuf.Duration
+	0,  // 8: kedge.v1.Anchor.slot:type_name -> kedge.v1.Slot
+	1,  // 9: kedge.v1.CertificateAuthority.Issue:input_type -> kedge.v1.IssueRequest
+	1,  // 10: kedge.v1.CertificateAuthority.Renew:input_type -> kedge.v1.IssueRequest
+	3,  // 11: kedge.v1.CertificateAuthority.GetBundle:input_type -> kedge.v1.GetBundleRequest
+	4,  // 12: kedge.v1.CertificateAuthority.WatchBundle:input_type -> kedge.v1.WatchBundleRequest
+	2,  // 13: kedge.v1.CertificateAuthority.Issue:output_type -> kedge.v1.IssueResponse
+	2,  // 14: kedge.v1.CertificateAuthority.Renew:output_type -> kedge.v1.IssueResponse
+	5,  // 15: kedge.v1.CertificateAuthority.GetBundle:output_type -> kedge.v1.Bundle
+	5,  // 16: kedge.v1.CertificateAuthority.WatchBundle:output_type -> kedge.v1.Bundle
+	13, // [13:17] is the sub-list for method output_type
+	9,  // [9:13] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_kedge_v1_kedge_proto_init() }
@@ -538,7 +611,7 @@ func file_kedge_v1_kedge_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kedge_v1_kedge_proto_rawDesc), len(file_kedge_v1_kedge_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
