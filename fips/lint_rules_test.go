@@ -34,6 +34,7 @@ var exemptions = map[[2]string]string{
 	{"fips/backend_native.go", "import crypto/fips140"}:      "asks whether the module is on",
 	{"fips/backend_boring.go", "import crypto/boring"}:       "asks whether the module is linked",
 	{"fips/backend_boring.go", "import crypto/tls/fipsonly"}: "the one place that switches the TLS filter on",
+	{"fips/tls_unverified.go", "InsecureSkipVerify"}:         "the one client that fetches what proves itself",
 
 	{"test/bench/floors.go", "call crypto/x509.CreateCertificate"}: "the floor is the bare standard library",
 }
@@ -51,6 +52,9 @@ var forbiddenImports = map[string]string{
 // allowedXCrypto is what may be imported from golang.org/x/crypto: encodings.
 var allowedXCrypto = []string{"cryptobyte", "cryptobyte/asn1", "ocsp"}
 
+// unverifiedClient is the client that verifies nothing.
+const unverifiedClient = "github.com/kedge-ca/kedge/fips.DangerouslyUnverifiedClientTLS"
+
 // forbiddenNames may be used nowhere; doors only in package fips.
 var (
 	forbiddenNames = map[string]string{
@@ -62,6 +66,7 @@ var (
 		"crypto/rsa.DecryptPKCS1v15":          "not approved",
 		"crypto/x509.EncryptPEMBlock":         "RFC 1423 encryption is insecure",
 		"crypto/x509.DecryptPEMBlock":         "RFC 1423 encryption is insecure",
+		unverifiedClient:                      "only what proves itself may be fetched from whoever answers",
 	}
 	doors = map[string]string{
 		"crypto/x509.CreateCertificate":        "the signing door is fips.Sign",

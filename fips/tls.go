@@ -11,7 +11,7 @@ import (
 // ClientAuth says what a server asks of its clients.
 type ClientAuth uint8
 
-// The three ways to treat a client's certificate.
+// The ways to treat a client's certificate.
 const (
 	// NoClientCert asks for none.
 	NoClientCert ClientAuth = iota
@@ -19,6 +19,9 @@ const (
 	VerifyIfGiven
 	// Require ends the handshake without a valid one.
 	Require
+	// RequireKey ends the handshake without a certificate that is signed by its own
+	// key, which the client has proved to have. Whose key it is, the caller judges.
+	RequireKey
 )
 
 // ServerTLSConfig is what a listener may choose; the rest is fixed.
@@ -28,7 +31,7 @@ type ServerTLSConfig struct {
 	Certificate func() (*tls.Certificate, error)
 	// ClientCAs returns the anchors for client certificates. A new pointer is a
 	// new snapshot; a pool must not change once returned. It is nil exactly when
-	// ClientAuth is NoClientCert.
+	// ClientAuth is NoClientCert or RequireKey.
 	ClientCAs  func() *x509.CertPool
 	ClientAuth ClientAuth
 	// MinVersion is tls.VersionTLS12 (also the meaning of 0) or tls.VersionTLS13.
@@ -53,6 +56,9 @@ type ClientTLSConfig struct {
 	// the client has none.
 	Certificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 	NextProtos  []string
+	// VerifyServer is asked about the server's certificate once its chain and its name
+	// have been verified; nil asks nothing more.
+	VerifyServer func(leaf *x509.Certificate) error
 }
 
 // ServerTLS builds the configuration of a listener: TLS 1.2 with the four
@@ -68,6 +74,10 @@ func ServerTLS(c ServerTLSConfig) (*tls.Config, error) {
 	base.SessionTicketsDisabled = true
 	base.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate() }
 	if c.ClientAuth == NoClientCert {
+		return base, nil
+	}
+	if c.ClientAuth == RequireKey {
+		base.ClientAuth, base.VerifyConnection = tls.RequireAnyClientCert, requireOwnKey
 		return base, nil
 	}
 	base.ClientAuth = tls.VerifyClientCertIfGiven
@@ -86,9 +96,9 @@ func (c *ServerTLSConfig) check() error {
 	switch {
 	case c.Certificate == nil:
 		return errors.New("no certificate")
-	case c.ClientAuth > Require:
+	case c.ClientAuth > RequireKey:
 		return errors.New("unknown client authentication")
-	case (c.ClientAuth == NoClientCert) != (c.ClientCAs == nil):
+	case (c.ClientAuth == NoClientCert || c.ClientAuth == RequireKey) != (c.ClientCAs == nil):
 		return errors.New("client anchors and client authentication must be set together")
 	case c.MinVersion != 0 && c.MinVersion != tls.VersionTLS12 && c.MinVersion != tls.VersionTLS13:
 		return errors.New("minimum version is neither TLS 1.2 nor TLS 1.3")
@@ -109,6 +119,9 @@ func ClientTLS(c ClientTLSConfig) (*tls.Config, error) {
 	t.RootCAs = c.Roots
 	t.ServerName = c.ServerName
 	t.GetClientCertificate = c.Certificate
+	if verify := c.VerifyServer; verify != nil {
+		t.VerifyConnection = func(s tls.ConnectionState) error { return verify(s.PeerCertificates[0]) }
+	}
 	return t, nil
 }
 

@@ -1,8 +1,13 @@
 package fips
 
 import (
+	"crypto"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"math/big"
 	"testing"
 	"time"
 
@@ -91,6 +96,79 @@ func TestHandshakesOfTheBuilders(t *testing.T) {
 	}
 }
 
+// clientOf presents a certificate for key that signer has signed.
+func clientOf(t *testing.T, key, signer crypto.Signer, more ...[]byte) func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	t.Helper()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "replica"},
+		NotBefore: day("2020-01-01"), NotAfter: day("2020-01-02"), // of no account
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), signer)
+	require.NoError(t, err)
+	c := &tls.Certificate{Certificate: append([][]byte{der}, more...), PrivateKey: key}
+	return func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c, nil }
+}
+
+// A replica of a zone is known by its key alone.
+func TestServerThatRequiresAKeyTakesAnyThatIsProved(t *testing.T) {
+	a := newAuthority(t)
+	key := mustKey(t)
+	server := serverConfig(a, a.peer(t, x509.ExtKeyUsageServerAuth), NoClientCert)
+	server.ClientAuth = RequireKey
+	for name, row := range map[string]struct {
+		client func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
+		want   string
+	}{
+		"signed by its own key": {clientOf(t, key, key), ""},
+		"none":                  {nil, "didn't provide a certificate"},
+		"signed by another key": {clientOf(t, key, mustKey(t)), "not signed by its own key"},
+		"a chain":               {clientOf(t, key, key, a.serving(t, key.Public(), x509.ExtKeyUsageClientAuth)), "2 certificates"},
+		"a certificate of the CA": {func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return a.peer(t, x509.ExtKeyUsageClientAuth), nil
+		}, "not signed by its own key"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := connect(t, server, ClientTLSConfig{Roots: a.pool, ServerName: "ca.example", Certificate: row.client})
+			if row.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, row.want)
+		})
+	}
+}
+
+func TestClientAsksOnceMoreAboutAVerifiedServer(t *testing.T) {
+	a, other := newAuthority(t), newAuthority(t)
+	server := serverConfig(a, a.peer(t, x509.ExtKeyUsageServerAuth), NoClientCert)
+	asked := 0
+	client := ClientTLSConfig{Roots: a.pool, ServerName: "ca.example", VerifyServer: func(*x509.Certificate) error {
+		if asked++; asked > 1 {
+			return errors.New("it is somebody else")
+		}
+		return nil
+	}}
+	_, err := connect(t, server, client)
+	require.NoError(t, err)
+	_, err = connect(t, server, client)
+	require.ErrorContains(t, err, "somebody else")
+	client.Roots = other.pool
+	_, err = connect(t, server, client)
+	require.ErrorContains(t, err, "unknown authority", "a server that is not verified is not asked about")
+	require.Equal(t, 2, asked)
+}
+
+func TestUnverifiedClientTalksToWhoeverAnswersAndSendsNothing(t *testing.T) {
+	a := newAuthority(t)
+	s, err := ServerTLS(serverConfig(a, a.peer(t, x509.ExtKeyUsageServerAuth), VerifyIfGiven))
+	require.NoError(t, err)
+	c := DangerouslyUnverifiedClientTLS("h2")
+	_, err = handshake(at(s), c)
+	require.NoError(t, err)
+	require.Equal(t, tls12Suites(), c.CipherSuites)
+	require.Nil(t, c.GetClientCertificate)
+}
+
 func TestServerTLSRefusals(t *testing.T) {
 	a := newAuthority(t)
 	cert := a.peer(t, x509.ExtKeyUsageServerAuth)
@@ -98,7 +176,7 @@ func TestServerTLSRefusals(t *testing.T) {
 		"no certificate":           func(c *ServerTLSConfig) { c.Certificate = nil },
 		"verification, no anchors": func(c *ServerTLSConfig) { c.ClientCAs = nil },
 		"anchors, no verification": func(c *ServerTLSConfig) { c.ClientAuth = NoClientCert },
-		"unknown client treatment": func(c *ServerTLSConfig) { c.ClientAuth = 3 },
+		"unknown client treatment": func(c *ServerTLSConfig) { c.ClientAuth = RequireKey + 1 },
 		"TLS 1.1":                  func(c *ServerTLSConfig) { c.MinVersion = tls.VersionTLS11 },
 		"TLS 1.4":                  func(c *ServerTLSConfig) { c.MinVersion = tls.VersionTLS13 + 1 },
 	} {
