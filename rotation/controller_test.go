@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -60,14 +61,15 @@ type obedient struct {
 	t        *testing.T
 	faults   *faults
 	now      time.Time
-	bundle   rotation.Publication
+	sequence uint64
+	anchors  []ca.AnchorID
 	commands map[rotation.Zone]rotation.Command
 }
 
 func newObedient(t *testing.T, f *faults) *obedient {
-	z := &obedient{t: t, faults: f, now: start, bundle: rotation.Publication{Sequence: 41, Anchors: []ca.AnchorID{oldID}}, commands: map[rotation.Zone]rotation.Command{}}
+	z := &obedient{t: t, faults: f, now: start, sequence: 41, anchors: []ca.AnchorID{oldID}, commands: map[rotation.Zone]rotation.Command{}}
 	for _, name := range begin().Zones {
-		z.commands[name] = rotation.Command{Zone: name, Signer: oldID, Epoch: 7}
+		z.commands[name] = command(name, oldID, 7)
 	}
 	return z
 }
@@ -79,10 +81,9 @@ func (z *obedient) Reports(context.Context) ([]rotation.Report, error) {
 	var all []rotation.Report
 	for _, name := range begin().Zones {
 		c := z.commands[name]
-		all = append(all, rotation.Report{
-			Zone: name, Epoch: c.Epoch, Signer: c.Signer, Sequence: z.bundle.Sequence, Coverage: z.bundle.Sequence,
-			HighWater: map[ca.AnchorID]time.Time{c.Signer: z.now.Add(time.Hour)},
-		})
+		r := report(name, c.Epoch, c.Signer, z.sequence)
+		r.Received, r.HighWater = z.now, map[ca.AnchorID]time.Time{c.Signer: z.now.Add(time.Hour)}
+		all = append(all, r)
 	}
 	return all, nil
 }
@@ -91,16 +92,23 @@ func (z *obedient) Apply(_ context.Context, _ rotation.Plan, s rotation.Step) er
 	if z.faults.next() {
 		return errFault
 	}
-	if s.Publish.Sequence > 0 {
-		require.GreaterOrEqual(z.t, s.Publish.Sequence, z.bundle.Sequence, "a sequence that falls")
-		require.NotEmpty(z.t, s.Publish.Anchors)
-		if s.Publish.Sequence == z.bundle.Sequence {
-			require.Equal(z.t, z.bundle.Anchors, s.Publish.Anchors, "one sequence, two bundles")
+	if pub := s.Publish; !pub.IsZero() {
+		after := slices.DeleteFunc(slices.Clone(z.anchors), func(a ca.AnchorID) bool { return slices.Contains(pub.Without, a) })
+		for _, a := range pub.With {
+			if !slices.Contains(after, a) {
+				after = append(after, a)
+			}
 		}
-		z.bundle = s.Publish
+		require.NotEmpty(z.t, after)
+		require.Contains(z.t, after, pub.Active)
+		require.GreaterOrEqual(z.t, pub.Sequence, z.sequence, "a sequence that falls")
+		if pub.Sequence == z.sequence {
+			require.Equal(z.t, z.anchors, after, "one sequence, two bundles")
+		}
+		z.sequence, z.anchors = pub.Sequence, after
 	}
 	if c := s.Command; c.Epoch > 0 {
-		require.Contains(z.t, z.bundle.Anchors, c.Signer, "a command to sign under an anchor that nobody has")
+		require.Contains(z.t, z.anchors, c.Signer, "a command to sign under an anchor that nobody has")
 		if c.Epoch >= z.commands[c.Zone].Epoch {
 			z.commands[c.Zone] = c
 		}
@@ -135,7 +143,7 @@ func TestAnyCallMayFail(t *testing.T) {
 					zones.now = zones.now.Add(20 * time.Minute)
 				}
 				require.Equal(t, rotation.Done, journal.plan.Phase)
-				require.Equal(t, []ca.AnchorID{newID}, zones.bundle.Anchors)
+				require.Equal(t, []ca.AnchorID{newID}, zones.anchors)
 				for _, c := range zones.commands {
 					require.Equal(t, newID, c.Signer)
 				}
@@ -160,7 +168,7 @@ func TestOneRotationAtATime(t *testing.T) {
 	require.Equal(t, ca.ReasonStale, ca.ReasonOf(err))
 	require.ErrorContains(t, err, "rotation r1 is under way")
 
-	aborted, err := c.Change(t.Context(), func(p rotation.Plan) (rotation.Plan, error) { return p.Abort(start) })
+	aborted, err := c.Change(t.Context(), func(p rotation.Plan) (rotation.Plan, error) { return p.Abort("ada", "to see", start) })
 	require.NoError(t, err)
 	require.Equal(t, rotation.Aborted, aborted.Phase)
 	require.NoError(t, c.Start(t.Context(), plan), "after the end of one, the next")

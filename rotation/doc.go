@@ -20,14 +20,12 @@
 //	L1 done is reachable once the zones answer or are excluded;
 //	L2 when nothing moves, at least one blocker is named.
 //
-// Seven guards carry this; guards.go names them, and a test searches every
-// behaviour of a small world exhaustively, and again with each guard removed, when
-// it must find one that breaks the promise.
+// Guards carry this; guards.go names them, and a test searches every behaviour of a
+// small world exhaustively, and again with each of the seven that every rotation needs
+// removed, when it must find one that breaks the promise. The search has no joins, no
+// skew of clocks, no exclusions, no standby and no emergency yet.
 //
-// Known limits, until ca rotate is wired to it: a plan knows the two anchors that
-// change places, so whoever publishes adds the others of the bundle; the search has
-// no joins, no skew of clocks and no exclusions; classes of verifiers are one number
-// in a report.
+// An emergency waives S3, and nothing else, by a decision that the plan records.
 //
 // It refuses plans that cannot drain before the old anchor expires.
 //

@@ -103,7 +103,10 @@ func ticks(t time.Time) int8 {
 func (w *world) plan() Plan {
 	p := Plan{
 		ID: "model", Old: modelAnchors[oldAnchor], New: modelAnchors[newAnchor], Phase: phases[w.phase],
-		Epoch: uint64(w.epoch), Sequence: uint64(w.sequence), First: 1, HighWater: at(w.highWater),
+		Epoch: uint64(w.epoch), Sequence: uint64(w.sequence), First: 1, HighWater: at(w.highWater), Mode: ModeAuto,
+	}
+	if p.Needed = p.Sequence; p.Phase == Staged {
+		p.Needed = 0
 	}
 	for z := range modelZones {
 		p.Zones = append(p.Zones, ZoneState{Name: zoneName(z), Commanded: w.commanded[z]})
@@ -123,7 +126,7 @@ func (w *world) store(p Plan) {
 	for _, s := range p.steps() {
 		if s.Publish.Sequence > 0 {
 			w.published[s.Publish.Sequence] = 0
-			for _, a := range s.Publish.Anchors {
+			for _, a := range s.Publish.With {
 				w.published[s.Publish.Sequence] |= 1 << indexOf(a)
 			}
 		}
@@ -155,10 +158,14 @@ func (w *world) reports() []Report {
 	return all
 }
 
+func covered(sequence uint8) map[ca.VerifierClass]ca.Coverage {
+	return map[ca.VerifierClass]ca.Coverage{ca.ClassRenewal: {Sequence: uint64(sequence), Live: 1, Behind: 1}}
+}
+
 func (r report) real(zone Zone) Report {
 	real := Report{
-		Zone: zone, Epoch: uint64(r.epoch), Sequence: uint64(r.sequence), Coverage: uint64(r.sequence),
-		HighWater: map[ca.AnchorID]time.Time{},
+		Zone: zone, Epoch: uint64(r.epoch), Sequence: uint64(r.sequence), Coverage: covered(r.sequence),
+		HighWater: map[ca.AnchorID]time.Time{}, Received: modelEpoch,
 	}
 	if r.signer < 2 {
 		real.Signer = modelAnchors[r.signer]
@@ -186,7 +193,7 @@ func (w *world) observe(z int, g guards, only int) report {
 		if !g.minimum && i != only {
 			continue
 		}
-		one := Report{Zone: zoneName(z), Epoch: uint64(r.epoch), Signer: modelAnchors[r.signer], Sequence: uint64(w.held[z]), Coverage: uint64(w.held[z])}
+		one := Report{Zone: zoneName(z), Epoch: uint64(r.epoch), Signer: modelAnchors[r.signer], Sequence: uint64(w.held[z]), Coverage: covered(w.held[z])}
 		one.HighWater = map[ca.AnchorID]time.Time{}
 		for a, left := range w.leaf[z] {
 			one.HighWater[modelAnchors[a]] = at(bound(left))

@@ -8,289 +8,326 @@ import (
 	"github.com/kedge-ca/kedge/ca"
 )
 
-// Step is something to do. A step may be taken any number of times.
-type Step struct {
-	// Publish is a bundle to publish: its sequence and anchors. Sequence 0 is none.
-	Publish Publication `json:"publish,omitzero"`
-	// Command is a command to a zone. Epoch 0 is none.
-	Command Command `json:"command,omitzero"`
-}
-
-// Publication is a bundle as a plan wants it.
-type Publication struct {
-	Sequence uint64        `json:"sequence"`
-	Anchors  []ca.AnchorID `json:"anchors"`
-}
-
-// Blocker is why a plan does not move.
-type Blocker struct {
-	Zone Zone   `json:"zone,omitempty"` // "" when it is none's fault
-	Why  string `json:"why"`
-	// Until is when it will have passed by itself, where that is known.
-	Until time.Time `json:"until,omitzero"`
-}
-
-// Outcome is what Next says.
-type Outcome struct {
-	Plan     Plan
-	Steps    []Step
-	Blockers []Blocker // empty only when Plan has moved or is over
-}
-
 // Next is the whole algorithm: where the plan is at now, given the last report of
-// each zone. It moves one phase at most. The plan that it returns has to be stored,
-// by compare-and-swap, before its steps are taken.
+// every replica that is registered, also of those that have never reported. It moves
+// one phase at most. The plan that it returns has to be stored, by compare-and-swap,
+// before its steps are taken.
 func (p Plan) Next(now time.Time, reports []Report) Outcome { return p.next(now, reports, allGuards) }
 
 func (p Plan) next(now time.Time, reports []Report, g guards) Outcome {
-	v := view{plan: p.clone(), now: now, guards: g, reports: make(map[Zone]Report, len(reports))}
-	for _, r := range reports {
-		v.reports[r.Zone] = r
+	if p.IsOver() {
+		return Outcome{Plan: p, Steps: p.steps()}
 	}
+	v := newView(p.clone(), now, reports, g)
+	v.settle()
 	v.note()
-	switch p.Phase {
+	v.suspect()
+	switch {
+	case p.Paused:
+		v.block("", CodePaused, time.Time{}, "it is paused; see ca rotate resume")
+	case v.turns():
+	default:
+		v.move()
+	}
+	if v.plan.Phase != Staged && v.plan.Emergency != nil && !v.plan.approved() {
+		v.askApproval()
+	}
+	if v.plan.IsOver() {
+		v.plan.EndedAt = now
+	}
+	return Outcome{Plan: v.plan, Steps: v.plan.steps(), Blockers: v.blockers}
+}
+
+// move looks at the evidence that the phase waits for.
+func (v *view) move() {
+	switch v.plan.Phase {
 	case Staged:
-		v.publish(Distributing)
+		v.stage()
 	case Distributing:
 		v.distribute()
 	case Activating:
 		v.activate()
 	case Draining:
-		v.drain(p.Old, g.drainBeforeEnd, Retiring)
+		v.drain()
 	case Retiring:
-		if v.everyone(v.holdsBundle) {
+		if v.everyone(v.hasMoved) {
 			v.enter(Done)
 		}
 	case Aborting:
 		v.abort()
 	}
-	return Outcome{Plan: v.plan, Steps: v.plan.steps(), Blockers: v.blockers}
-}
-
-// Abort turns a plan round. Before anybody signed under the new anchor it ends at
-// once; after that the leaves under it have to die first. A plan that retires goes
-// forward only: the old anchor is gone for some already.
-func (p Plan) Abort(now time.Time) (Plan, error) {
-	next := p.clone()
-	next.Since = now
-	switch p.Phase {
-	case Staged:
-		next.Phase = Aborted
-	case Distributing:
-		next.Phase = Aborted
-		next.Sequence++
-	case Activating, Draining:
-		next.Phase = Aborting
-		next.Epoch++
-		next.HighWater = time.Time{}
-	case Aborting:
-		return p, nil
-	default:
-		return p, ca.Refuse(ca.ReasonStale, "a rotation that is %s cannot be aborted; start another one", p.Phase)
-	}
-	return next, nil
-}
-
-// Exclude goes on without a zone, for a reason that is recorded. Its leaves have to
-// be waited for all the same: lease is when its last intermediate ends, and with it
-// every leaf that it can still sign.
-func (p Plan) Exclude(zone Zone, reason string, lease time.Time) (Plan, error) {
-	next := p.clone()
-	for i := range next.Zones {
-		if next.Zones[i].Name == zone && reason != "" && !lease.IsZero() {
-			next.Zones[i].Excluded, next.Zones[i].Lease = reason, lease
-			return next, nil
-		}
-	}
-	return p, fmt.Errorf("excluding zone %q needs a zone of the plan, a reason and the end of its intermediate", zone)
-}
-
-func (p Plan) clone() Plan {
-	p.Zones = slices.Clone(p.Zones)
-	return p
-}
-
-// steps are what the phase asks for, again and again until it is over.
-func (p Plan) steps() []Step {
-	var steps []Step
-	if p.Phase != Staged && (p.Phase != Aborted || p.Sequence > p.First) {
-		steps = append(steps, Step{Publish: Publication{Sequence: p.Sequence, Anchors: p.Anchors()}})
-	}
-	if p.Phase == Activating || p.Phase == Draining || p.Phase == Aborting {
-		for _, z := range p.Zones {
-			if p.Phase == Activating && !z.Commanded {
-				break
-			}
-			steps = append(steps, Step{Command: Command{Zone: z.Name, Signer: p.Signer(), Epoch: p.Epoch}})
-		}
-	}
-	return steps
-}
-
-// view is a plan while Next looks at it.
-type view struct {
-	plan     Plan
-	now      time.Time
-	guards   guards
-	reports  map[Zone]Report
-	blockers []Blocker
-}
-
-func (v *view) block(zone Zone, until time.Time, why string, args ...any) {
-	v.blockers = append(v.blockers, Blocker{Zone: zone, Why: fmt.Sprintf(why, args...), Until: until})
 }
 
 // enter begins a phase. What blocked the one before does not block it.
 func (v *view) enter(phase Phase) {
-	v.plan.Phase, v.plan.Since, v.blockers = phase, v.now, nil
+	v.plan.Phase, v.plan.Since, v.plan.Advanced, v.blockers = phase, v.now, "", nil
 }
 
 // publish begins a phase with a bundle of its own.
 func (v *view) publish(phase Phase) {
 	v.enter(phase)
 	v.plan.Sequence++
+	v.plan.Needed = v.plan.Sequence
 }
 
-// note raises the bound on the leaves that have to die by what zones report,
-// whichever command they answer: a bound is never wrong by being high.
-func (v *view) note() {
-	var draining ca.AnchorID
-	switch v.plan.Phase {
-	case Activating, Draining:
-		draining = v.plan.Old
-	case Aborting:
-		draining = v.plan.New
-	default:
+// command begins a phase in which everybody signs under the other anchor.
+func (v *view) command(phase Phase) {
+	v.enter(phase)
+	v.plan.Epoch++
+	v.plan.HighWater = time.Time{}
+	for i := range v.plan.Zones {
+		v.plan.Zones[i].Commanded = phase != Activating
+	}
+	v.note()
+}
+
+// stage waits for the operators who have to approve.
+func (v *view) stage() {
+	if !v.mayEnd() {
 		return
 	}
-	for _, r := range v.reports {
-		v.raise(r.HighWater[draining])
+	if v.plan.NewPublished {
+		v.enter(Distributing)
+		return
 	}
-}
-
-func (v *view) raise(bound time.Time) {
-	if bound.After(v.plan.HighWater) {
-		v.plan.HighWater = bound
-	}
-}
-
-// everyone asks each zone that takes part, and names those that hold the plan up.
-func (v *view) everyone(agrees func(Report) (string, bool)) bool {
-	all, any := true, false
-	for _, z := range v.plan.Zones {
-		if z.Excluded != "" {
-			continue
-		}
-		if v.answers(z.Name, agrees) {
-			any = true
-			continue
-		}
-		all = false
-	}
-	if !v.guards.allAcknowledge {
-		return any
-	}
-	return all
-}
-
-// answers asks one zone.
-func (v *view) answers(zone Zone, agrees func(Report) (string, bool)) bool {
-	r, ok := v.reports[zone]
-	if !ok {
-		v.block(zone, time.Time{}, "it has not reported")
-		return false
-	}
-	why, ok := agrees(r)
-	if !ok {
-		v.block(zone, time.Time{}, "%s", why)
-	}
-	return ok
-}
-
-func (v *view) holdsBundle(r Report) (string, bool) {
-	switch {
-	case r.Sequence < v.plan.Sequence:
-		return fmt.Sprintf("a replica holds bundle %d, not %d", r.Sequence, v.plan.Sequence), false
-	case r.Coverage < v.plan.Sequence:
-		return fmt.Sprintf("a verifier last saw bundle %d, not %d", r.Coverage, v.plan.Sequence), false
-	}
-	return "", true
-}
-
-func (v *view) signsAsTold(r Report) (string, bool) {
-	switch {
-	case v.guards.reportEpoch && r.Epoch != v.plan.Epoch:
-		return fmt.Sprintf("its report answers command %d, not %d", r.Epoch, v.plan.Epoch), false
-	case r.Signer == (ca.AnchorID{}):
-		return "its replicas sign under different anchors", false
-	case r.Signer != v.plan.Signer():
-		return fmt.Sprintf("it signs under %.8s, not %.8s", r.Signer, v.plan.Signer()), false
-	}
-	return "", true
+	v.publish(Distributing)
 }
 
 // distribute waits until everybody has the bundle with both anchors.
 func (v *view) distribute() {
-	if !v.everyone(v.holdsBundle) {
+	if all := v.everyone(v.hasBoth); !all || !v.mayEnd() {
 		return
 	}
-	v.enter(Activating)
-	v.plan.Epoch++
-	v.plan.HighWater = time.Time{}
-	v.command()
+	v.command(Activating)
+	v.tell()
 }
 
 // activate tells one zone after the other, and waits for each before the next.
 func (v *view) activate() {
-	if v.command(); v.everyone(v.signsAsTold) {
+	v.tell()
+	if v.everyone(v.signsAsTold) {
 		v.enter(Draining)
+		v.askForLeaves()
+		return
 	}
+	// Who was not told yet holds nobody up.
+	v.blockers = slices.DeleteFunc(v.blockers, func(b Blocker) bool { return b.Zone != "" && !v.plan.commanded(b.Zone) })
 }
 
-// command marks the zones that may be told: those that follow the ones that have
-// reported. Excluded zones are told as well, in case they hear it.
-func (v *view) command() {
+// tell marks the zones that may be told: those that follow the ones that have
+// reported. Excluded zones are told as well, in case they hear it. An emergency tells
+// all at once.
+func (v *view) tell() {
 	for i := range v.plan.Zones {
 		z := &v.plan.Zones[i]
 		z.Commanded = true
-		if r, ok := v.reports[z.Name]; z.Excluded == "" && (!ok || !isTrue(v.signsAsTold(r))) {
+		if z.Excluded == "" && v.plan.emergency() == nil && !v.quietly(z.Name, v.signsAsTold) {
 			return
 		}
 	}
 }
 
-func isTrue(_ string, ok bool) bool { return ok }
-
-// drain waits until the last leaf under an anchor is dead at every clock, and then
-// publishes the bundle without it.
-func (v *view) drain(anchor ca.AnchorID, guarded bool, next Phase) {
-	end := v.plan.HighWater
-	for _, z := range v.plan.Zones {
-		if z.Excluded != "" && z.Lease.After(end) {
-			end = z.Lease
-		}
-	}
-	if end = end.Add(v.plan.Skew); guarded && !v.now.After(end) {
-		v.block("", end, "leaves under %.8s live until %s at the latest", anchor, end.UTC().Format(time.RFC3339))
-	}
-	if guarded {
-		for _, z := range v.plan.Zones {
-			if n := v.reports[z.Name].Countable[anchor]; z.Excluded == "" && n > 0 {
-				v.block(z.Name, time.Time{}, "%d live leaves are under %.8s", n, anchor)
-			}
-		}
-	}
-	if len(v.blockers) == 0 {
-		v.publish(next)
+// drain waits until the last leaf under the old anchor is dead at every clock, and
+// then publishes the bundle without it. That everybody signs under the new one is
+// asked again: zones may have joined, and come back.
+func (v *view) drain() {
+	signs := !v.guards.recheck || v.everyone(v.signsAsTold)
+	if v.drained(v.guards.drainBeforeEnd, signs) && signs && v.mayEnd() {
+		v.publish(Retiring)
 	}
 }
 
 // abort waits until everybody signs under the old anchor again, and then drains the
 // new one.
 func (v *view) abort() {
-	if !v.everyone(v.signsAsTold) {
+	signs := v.everyone(v.signsAsTold)
+	e := v.plan.emergency()
+	switch {
+	case e != nil && e.Distrust && e.Anchor == v.plan.New: // the bundle is without it already
+		if signs {
+			v.enter(Aborted)
+		}
+	case !v.drained(v.guards.drainBeforeAbort, signs) || !signs:
+	case v.plan.NewPublished && e == nil:
+		v.enter(Aborted)
+	default:
+		v.publish(Aborted)
+	}
+}
+
+// drained tells whether the anchor that leaves may leave the bundle: no leaf under it
+// can live, or an emergency waives that. It names what is missing.
+func (v *view) drained(guarded, signs bool) bool {
+	if !guarded {
+		return true
+	}
+	e := v.plan.emergency()
+	if e == nil || e.Anchor != v.plan.leaving() || !signs {
+		return v.isDead(v.plan.leaving())
+	}
+	if v.waived(e) {
+		v.blockers = nil
+		return true
+	}
+	waits := v.blockers
+	v.blockers = nil
+	if v.isDead(v.plan.leaving()) {
+		return true
+	}
+	if len(waits) > 0 {
+		v.blockers = waits
+	}
+	return false
+}
+
+// isDead tells whether no leaf can live under an anchor, at any clock.
+func (v *view) isDead(anchor ca.AnchorID) bool {
+	named := len(v.blockers)
+	if end := v.drainEnd(); !v.now.After(end) {
+		v.block("", CodeDraining, end, "leaves under %.8s live until %s at the latest, in %s", anchor, end.UTC().Format(time.RFC3339), span(end.Sub(v.now)))
+	}
+	for _, z := range v.plan.Zones {
+		if n := v.live(z.Name, anchor); n > 0 && z.Excluded == "" {
+			v.block(z.Name, CodeLiveLeaves, time.Time{}, "%s live leaves are under %.8s", count(n), anchor)
+		}
+	}
+	if named == 0 { // else the silent ones are named already
+		v.everyone(v.clockWithin(v.plan.Skew))
+	}
+	return len(v.blockers) == named
+}
+
+// drainEnd is when the last leaf under the anchor that leaves is dead at every clock.
+func (v *view) drainEnd() time.Time {
+	end := v.plan.HighWater
+	if v.guards.lease {
+		end = later(end, v.plan.LeaseEnd)
+		for _, z := range v.plan.Zones {
+			if z.Excluded != "" {
+				end = later(end, z.Lease)
+			}
+		}
+	}
+	if v.guards.skew {
+		end = end.Add(v.plan.Skew)
+	}
+	return end
+}
+
+// mayEnd tells whether a phase whose evidence is in may end: operators and hours. It
+// is asked only where the end is felt by others.
+func (v *view) mayEnd() bool {
+	p := &v.plan
+	switch {
+	case p.Phase == Staged && !p.approved():
+		v.askApproval()
+	case p.emergency() != nil, p.Mode == ModeManual && p.Advanced == p.Phase:
+	case p.Mode == ModeManual:
+		v.block("", CodeAdvance, time.Time{}, "%s; see ca rotate advance", v.awaited())
+	default:
+		v.automatic()
+	}
+	return len(v.blockers) == 0
+}
+
+func (v *view) askApproval() {
+	what := "the rotation"
+	if v.plan.Emergency != nil {
+		what = "the emergency"
+	}
+	v.block("", CodeApproval, time.Time{}, "%s has %d of %d approvals; see ca rotate approve", what, len(v.plan.Approvals), v.plan.ApprovalsNeeded)
+}
+
+func (v *view) awaited() string {
+	if v.plan.Trouble != "" {
+		return "it was automatic, and waits for an operator since " + v.plan.Trouble
+	}
+	return fmt.Sprintf("the evidence of %s is in, and an operator has to let it go on", v.plan.Phase)
+}
+
+// automatic asks what an automatic plan waits for.
+func (v *view) automatic() {
+	p := &v.plan
+	if p.Phase != Staged { // when nothing was done yet, no clock matters
+		v.everyone(v.clockWithin(p.Skew / 2))
+	}
+	if p.Advanced == p.Phase {
 		return
 	}
-	v.blockers = nil
-	v.drain(v.plan.New, v.guards.drainBeforeAbort, Aborted)
+	if end := p.Since.Add(p.Dwell); p.Phase != Staged && v.now.Before(end) {
+		v.block("", CodeDwell, end, "%s lasts for %s at least, %s more", p.Phase, span(p.Dwell), span(end.Sub(v.now)))
+	}
+	if opens := p.Window.Opens(v.now); opens.After(v.now) {
+		v.block("", CodeWindow, opens, "it acts in the window %s UTC only, in %s", p.Window, span(opens.Sub(v.now)))
+	}
+}
+
+// suspect makes an automatic plan manual when a report says what cannot be.
+func (v *view) suspect() {
+	for _, z := range v.plan.Zones {
+		for _, r := range v.reports[z.Name] {
+			if z.Excluded == "" && !r.Received.IsZero() && r.Epoch > v.plan.Epoch {
+				v.plan = v.plan.Distrusted(fmt.Sprintf("zone %s, replica %s follows command %d, and the last was %d", z.Name, r.Replica, r.Epoch, v.plan.Epoch))
+			}
+		}
+	}
+}
+
+// note raises the bound on the leaves that have to die by what replicas report,
+// whichever command they answer: a bound is never wrong by being high.
+func (v *view) note() {
+	if p := v.plan.Phase; p != Activating && p != Draining && p != Aborting {
+		return
+	}
+	anchor := v.plan.leaving()
+	for _, reports := range v.reports {
+		for _, r := range reports {
+			v.plan.HighWater = later(v.plan.HighWater, r.HighWater[anchor])
+		}
+	}
+	for _, r := range v.removed {
+		v.plan.HighWater = later(v.plan.HighWater, r.HighWater[anchor])
+		if v.guards.lease && (r.Epoch != v.plan.Epoch || r.Signer != v.plan.Signer()) {
+			v.plan.LeaseEnd = later(v.plan.LeaseEnd, r.Lease)
+		}
+	}
+}
+
+// settle brings the zones of the plan up to what is registered: who has joined, who
+// was removed, who has come back.
+func (v *view) settle() {
+	for _, z := range v.joined {
+		v.plan.admit(z)
+	}
+	for _, r := range v.removed {
+		if i := v.plan.zone(r.Zone); i >= 0 && len(v.reports[r.Zone]) == 0 {
+			v.plan.leave(r.Zone, time.Time{}) // what was removed is noted by itself
+		}
+	}
+	for i := range v.plan.Zones {
+		z := &v.plan.Zones[i]
+		if z.Excluded == "" {
+			continue
+		}
+		for _, r := range v.reports[z.Name] {
+			z.Lease = later(z.Lease, r.Lease)
+		}
+		if z.Returning && (!v.guards.enrol || v.hasCaughtUp(z.Name)) {
+			z.Excluded, z.Returning, z.Lease = "", false, time.Time{}
+			z.Commanded = z.Commanded || v.plan.Phase != Activating
+		}
+	}
+}
+
+// hasCaughtUp tells whether a zone that returns and its verifiers hold what is signed
+// under by the others.
+func (v *view) hasCaughtUp(zone Zone) bool {
+	e := v.plan.emergency()
+	switch {
+	case v.plan.Phase == Staged || v.plan.Phase == Distributing:
+		return true // nobody signs under the new anchor, and it is waited for as all are
+	case v.plan.Phase == Retiring, v.plan.Phase == Aborting && e != nil && e.Distrust:
+		return v.quietly(zone, v.hasMoved)
+	}
+	return v.quietly(zone, v.hasBoth)
 }

@@ -1,7 +1,7 @@
 package rotation
 
 import (
-	"fmt"
+	"slices"
 	"time"
 
 	"github.com/kedge-ca/kedge/ca"
@@ -12,93 +12,135 @@ type Phase string
 
 // The phases, in the order of a plan that succeeds; Aborting leaves it for Aborted.
 const (
-	Staged       Phase = "staged"       // the new anchor is in no bundle, or in no bundle that was waited for
+	Staged       Phase = "staged"       // nothing was done
 	Distributing Phase = "distributing" // the bundle has both; nobody signs under the new
 	Activating   Phase = "activating"   // zone by zone, signing moves to the new
 	Draining     Phase = "draining"     // the leaves under the old die or are renewed
 	Retiring     Phase = "retiring"     // the bundle without the old is on its way
 	Done         Phase = "done"
 	Aborting     Phase = "aborting" // signing moves back to the old, the leaves under the new die
-	Aborted      Phase = "aborted"  // the bundle has the old alone
+	Aborted      Phase = "aborted"  // the bundle is as it was before
 )
 
-// Zone is the name of a zone.
-type Zone string
+// Mode is who lets a phase end once the evidence is in.
+type Mode string
+
+const (
+	// ModeManual waits for Advance before each of the three acts that others feel: the
+	// publication of the new anchor, the first signature under it, the removal of the old.
+	ModeManual Mode = "manual"
+	// ModeAuto waits for the dwell and the window, and for clocks that agree.
+	ModeAuto Mode = "auto"
+)
 
 // ZoneState is what a plan knows of a zone that takes part.
 type ZoneState struct {
 	Name Zone `json:"name"`
-	// Excluded is why the operator goes on without it; "" if it takes part. It
-	// enrols again when it returns.
+	// Excluded is why the operator goes on without it; "" if it takes part.
 	Excluded string `json:"excluded,omitempty"`
+	// Returning is set when an excluded zone may take part again, as soon as it and its
+	// verifiers hold what the others do.
+	Returning bool `json:"returning,omitempty"`
 	// Lease is when the last intermediate of an excluded zone ends.
 	Lease time.Time `json:"lease,omitzero"`
 	// Commanded is set once the zone was told to sign under the new anchor.
 	Commanded bool `json:"commanded,omitempty"`
 }
 
-// Plan is one rotation. It is a value: Next returns another.
+// Approval is one operator's consent.
+type Approval struct {
+	Actor string    `json:"actor"`
+	At    time.Time `json:"at"`
+}
+
+// Confirmation stands for evidence that cannot be seen: somebody answers for it by
+// name.
+type Confirmation struct {
+	Zone     Zone             `json:"zone"`
+	Class    ca.VerifierClass `json:"class"`
+	Actor    string           `json:"actor"`
+	Reason   string           `json:"reason"`
+	At       time.Time        `json:"at"`
+	Sequence uint64           `json:"sequence"` // the bundle that it is about; Confirm sets it
+}
+
+// Emergency is the recorded decision to drop an anchor before its last leaf is dead.
+// It waives that guard (S3) and the waiting for operators, and no other guard.
+type Emergency struct {
+	// Anchor is the one that is not trusted any more; zero is the old one of the plan.
+	Anchor ca.AnchorID `json:"anchor,omitzero"`
+	// Distrust drops it at once. Otherwise it is dropped when everybody signs under the
+	// other and has a new leaf, or at Deadline.
+	Distrust bool      `json:"distrust,omitempty"`
+	Deadline time.Time `json:"deadline,omitzero"` // zero is none
+	Actor    string    `json:"actor"`
+	Reason   string    `json:"reason"`
+	At       time.Time `json:"at"`
+	// Taken is set once the plan has turned to it, and Reissued is the bundle that was
+	// published then: who holds it has a new leaf. A plan sets both.
+	Taken    bool   `json:"taken,omitempty"`
+	Reissued uint64 `json:"reissued,omitempty"`
+}
+
+// Decision is who ended a plan early, and why.
+type Decision struct {
+	Actor  string    `json:"actor"`
+	Reason string    `json:"reason"`
+	At     time.Time `json:"at"`
+}
+
+// Plan is one rotation. It is a value: Next and the operator's acts return another.
 type Plan struct {
-	ID    string      `json:"id"`
-	Old   ca.AnchorID `json:"old"`
-	New   ca.AnchorID `json:"new"`
-	Phase Phase       `json:"phase"`
-	// Since is when the phase began.
-	Since time.Time `json:"since"`
+	ID     string      `json:"id"`
+	Old    ca.AnchorID `json:"old"`
+	New    ca.AnchorID `json:"new"`
+	OldEnd time.Time   `json:"old_end"` // when the old anchor expires
+
+	Phase Phase     `json:"phase"`
+	Since time.Time `json:"since"` // when the phase began
 	// Epoch is the number of the last command to sign; zones refuse a lower one.
 	Epoch uint64 `json:"epoch"`
-	// Sequence is that of the bundle which zones must hold now.
+	// Sequence is that of the last bundle that may have been published.
 	Sequence uint64 `json:"sequence"`
 	// First is the sequence that was in force before the plan.
-	First uint64      `json:"first"`
+	First uint64 `json:"first"`
+	// Needed is the sequence that proves what the phase waits for: who holds it, or a
+	// later one, has the new anchor, or, when retiring, does not have the old one. It is
+	// below Sequence when the new anchor was published before, as a standby, or when
+	// somebody else has published since.
+	Needed uint64 `json:"needed"`
+	// NewPublished tells that the new anchor was in the bundle before the plan.
+	NewPublished bool `json:"new_published,omitempty"`
+
 	Zones []ZoneState `json:"zones"` // in the order in which they are activated, the canary first
 	// HighWater bounds the end of every leaf under the anchor that drains: the latest
-	// that any zone reported, never lowered.
+	// that any replica reported, never lowered.
 	HighWater time.Time `json:"high_water,omitzero"`
-	// Skew is the clock error that a verifier may have.
-	Skew time.Duration `json:"skew"`
-}
+	// LeaseEnd is when the last intermediate of the zones that were removed ends.
+	LeaseEnd time.Time `json:"lease_end,omitzero"`
 
-// Start is what a plan begins from.
-type Start struct {
-	ID       string
-	Old      ca.AnchorID
-	New      ca.AnchorID
-	OldEnd   time.Time     // when the old anchor expires
-	LeafTTL  time.Duration // the longest leaf that was signed
-	Skew     time.Duration
-	Epoch    uint64 // of the last command before
-	Sequence uint64 // of the bundle in force
-	Zones    []Zone // the canary first
-}
+	Skew    time.Duration `json:"skew"`     // how far any clock may be from the primary's
+	LeafTTL time.Duration `json:"leaf_ttl"` // the longest leaf
+	Silent  time.Duration `json:"silent"`   // a report that is older does not count
+	Canary  bool          `json:"canary,omitempty"`
 
-// New makes a plan in the phase Staged. It refuses one that cannot drain before the
-// old anchor expires, and says by when it would have had to start.
-func New(s Start, now time.Time) (Plan, error) {
-	if s.ID == "" || s.Old == s.New || s.Sequence == 0 {
-		return Plan{}, fmt.Errorf("rotation needs an id, two anchors and the sequence of the bundle in force")
-	}
-	if len(s.Zones) == 0 {
-		return Plan{}, fmt.Errorf("rotation without a zone")
-	}
-	if s.LeafTTL <= 0 || s.Skew < 0 {
-		return Plan{}, fmt.Errorf("rotation needs the longest lifetime of a leaf and the skew of clocks")
-	}
-	// Leaves signed up to the moment of activation have to die while their anchor lives.
-	if latest := s.OldEnd.Add(-s.LeafTTL - 2*s.Skew); now.After(latest) {
-		return Plan{}, ca.Refuse(ca.ReasonStale, "leaves under the old anchor would outlive it: it ends at %s, and a rotation had to start by %s; see ca rotate emergency",
-			s.OldEnd.UTC().Format(time.RFC3339), latest.UTC().Format(time.RFC3339))
-	}
-	p := Plan{ID: s.ID, Old: s.Old, New: s.New, Phase: Staged, Since: now, Epoch: s.Epoch, Sequence: s.Sequence, First: s.Sequence, Skew: s.Skew}
-	seen := make(map[Zone]bool)
-	for _, z := range s.Zones {
-		if z == "" || seen[z] {
-			return Plan{}, fmt.Errorf("zone %q is empty or named twice", z)
-		}
-		seen[z] = true
-		p.Zones = append(p.Zones, ZoneState{Name: z})
-	}
-	return p, nil
+	Mode     Mode          `json:"mode"`
+	Paused   bool          `json:"paused,omitempty"`
+	Advanced Phase         `json:"advanced,omitempty"` // the phase that the operator let go
+	Dwell    time.Duration `json:"dwell,omitempty"`
+	Window   Window        `json:"window,omitzero"`
+	Trouble  string        `json:"trouble,omitempty"` // why it is manual and was automatic
+
+	Approvals       []Approval     `json:"approvals,omitempty"`
+	ApprovalsNeeded int            `json:"approvals_needed,omitempty"`
+	Confirmed       []Confirmation `json:"confirmed,omitempty"`
+	Emergency       *Emergency     `json:"emergency,omitempty"`
+
+	Actor     string    `json:"actor"`
+	Reason    string    `json:"reason,omitempty"`
+	StartedAt time.Time `json:"started_at"`
+	EndedAt   time.Time `json:"ended_at,omitzero"`
+	AbortedBy Decision  `json:"aborted_by,omitzero"`
 }
 
 // IsOver tells whether nothing moves any more.
@@ -113,13 +155,38 @@ func (p Plan) Signer() ca.AnchorID {
 	return p.Old
 }
 
-// Anchors are those of the bundle that the plan has published last.
-func (p Plan) Anchors() []ca.AnchorID {
-	switch p.Phase {
-	case Staged, Aborted:
-		return []ca.AnchorID{p.Old}
-	case Retiring, Done:
-		return []ca.AnchorID{p.New}
+// leaving is the anchor that drains, or would: the one that Signer is not.
+func (p Plan) leaving() ca.AnchorID {
+	if p.Signer() == p.New {
+		return p.Old
 	}
-	return []ca.AnchorID{p.Old, p.New}
+	return p.New
+}
+
+// CommandFor is the last command that a zone was given: what a replica gets that joins,
+// comes back or asks. A zone that is not in the plan gets what the next will.
+func (p Plan) CommandFor(zone Zone) ca.Command {
+	if p.Phase == Activating && !p.commanded(zone) {
+		return ca.Command{Signer: p.Old, Epoch: p.Epoch - 1}
+	}
+	return ca.Command{Signer: p.Signer(), Epoch: p.Epoch}
+}
+
+func (p Plan) commanded(zone Zone) bool {
+	i := p.zone(zone)
+	return i >= 0 && p.Zones[i].Commanded
+}
+
+// zone is the index of a zone, -1 when the plan does not have it.
+func (p Plan) zone(name Zone) int {
+	return slices.IndexFunc(p.Zones, func(z ZoneState) bool { return z.Name == name })
+}
+
+func (p Plan) clone() Plan {
+	p.Zones, p.Approvals, p.Confirmed = slices.Clone(p.Zones), slices.Clone(p.Approvals), slices.Clone(p.Confirmed)
+	if p.Emergency != nil {
+		e := *p.Emergency
+		p.Emergency = &e
+	}
+	return p
 }

@@ -1,6 +1,7 @@
 package rotation_test
 
 import (
+	"encoding/json"
 	"testing"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 )
 
 var (
-	start    = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	start    = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC) // a Tuesday
 	oldID    = ca.AnchorID{1}
 	newID    = ca.AnchorID{2}
 	lifetime = 24 * time.Hour
@@ -21,8 +22,84 @@ var (
 func begin() rotation.Start {
 	return rotation.Start{
 		ID: "r1", Old: oldID, New: newID, OldEnd: start.Add(365 * 24 * time.Hour), LeafTTL: lifetime, Skew: skew,
-		Epoch: 7, Sequence: 41, Zones: []rotation.Zone{"canary", "eu-1", "eu-2"},
+		Epoch: 7, Sequence: 41, Zones: []rotation.Zone{"canary", "eu-1", "eu-2"}, Mode: rotation.ModeAuto, Actor: "ada",
 	}
+}
+
+func command(zone rotation.Zone, signer ca.AnchorID, epoch uint64) rotation.Command {
+	return rotation.Command{Zone: zone, Command: ca.Command{Signer: signer, Epoch: epoch}}
+}
+
+// report is that of a zone's one replica, which has just come.
+func report(zone rotation.Zone, epoch uint64, signer ca.AnchorID, sequence uint64) rotation.Report {
+	return rotation.Report{
+		Zone: zone, Replica: "0", Epoch: epoch, Signer: signer, Sequence: sequence, Received: start,
+		Coverage: map[ca.VerifierClass]ca.Coverage{ca.ClassRenewal: {Sequence: sequence, Live: 9880}},
+	}
+}
+
+// everybody is a report of each zone that says the same.
+func everybody(epoch uint64, signer ca.AnchorID, sequence uint64) []rotation.Report {
+	var all []rotation.Report
+	for _, z := range begin().Zones {
+		all = append(all, report(z, epoch, signer, sequence))
+	}
+	return all
+}
+
+// at says of reports that they came at t.
+func at(t time.Time, reports []rotation.Report) []rotation.Report {
+	var all []rotation.Report
+	for _, r := range reports {
+		r.Received = t
+		all = append(all, r)
+	}
+	return all
+}
+
+// drains sets the end of the leaves under an anchor in reports.
+func drains(reports []rotation.Report, anchor ca.AnchorID, end time.Time) []rotation.Report {
+	for i := range reports {
+		reports[i].HighWater = map[ca.AnchorID]time.Time{anchor: end}
+	}
+	return reports
+}
+
+func made(t *testing.T, change func(*rotation.Start)) rotation.Plan {
+	t.Helper()
+	s := begin()
+	if change != nil {
+		change(&s)
+	}
+	p, err := rotation.New(s, start)
+	require.NoError(t, err)
+	return p
+}
+
+// in is a plan in a phase, by reports that let it come there.
+func in(t *testing.T, phase rotation.Phase, change func(*rotation.Start)) rotation.Plan {
+	t.Helper()
+	p := made(t, change)
+	for _, reports := range [][]rotation.Report{nil, everybody(7, oldID, 42), everybody(8, newID, 42), at(start.Add(time.Hour), everybody(8, newID, 42))} {
+		if p.Phase == phase {
+			return p
+		}
+		now := start
+		if len(reports) > 0 {
+			now = reports[0].Received
+		}
+		p = p.Next(now, reports).Plan
+	}
+	require.Equal(t, phase, p.Phase)
+	return p
+}
+
+func codes(blockers []rotation.Blocker) []rotation.Code {
+	var all []rotation.Code
+	for _, b := range blockers {
+		all = append(all, b.Code)
+	}
+	return all
 }
 
 func TestPlanThatCannotWorkIsRefused(t *testing.T) {
@@ -30,14 +107,19 @@ func TestPlanThatCannotWorkIsRefused(t *testing.T) {
 		change func(*rotation.Start)
 		want   string
 	}{
-		"no id":            {func(s *rotation.Start) { s.ID = "" }, "needs an id"},
-		"one anchor":       {func(s *rotation.Start) { s.New = s.Old }, "two anchors"},
-		"no bundle":        {func(s *rotation.Start) { s.Sequence = 0 }, "sequence of the bundle"},
-		"no zone":          {func(s *rotation.Start) { s.Zones = nil }, "without a zone"},
-		"a zone twice":     {func(s *rotation.Start) { s.Zones = []rotation.Zone{"a", "a"} }, "named twice"},
-		"a nameless zone":  {func(s *rotation.Start) { s.Zones = []rotation.Zone{""} }, "is empty"},
-		"no leaf lifetime": {func(s *rotation.Start) { s.LeafTTL = 0 }, "longest lifetime"},
-		"too late":         {func(s *rotation.Start) { s.OldEnd = start.Add(lifetime) }, "had to start by 2026-11-24T11:50:00Z"},
+		"no id":                {func(s *rotation.Start) { s.ID = "" }, "needs an id"},
+		"one anchor":           {func(s *rotation.Start) { s.New = s.Old }, "two anchors"},
+		"no bundle":            {func(s *rotation.Start) { s.Sequence = 0 }, "sequence of the bundle"},
+		"a standby to come":    {func(s *rotation.Start) { s.Standby = 42 }, "bundle 41 is in force"},
+		"no zone":              {func(s *rotation.Start) { s.Zones = nil }, "without a zone"},
+		"a zone twice":         {func(s *rotation.Start) { s.Zones = []rotation.Zone{"a", "a"} }, "named twice"},
+		"a nameless zone":      {func(s *rotation.Start) { s.Zones = []rotation.Zone{""} }, "is empty"},
+		"no leaf lifetime":     {func(s *rotation.Start) { s.LeafTTL = 0 }, "longest lifetime"},
+		"an unknown mode":      {func(s *rotation.Start) { s.Mode = "hasty" }, "neither manual nor auto"},
+		"too late":             {func(s *rotation.Start) { s.OldEnd = start.Add(lifetime) }, "had to start by 2026-11-23T11:50:00Z"},
+		"too late for standby": {func(s *rotation.Start) { s.OldEnd, s.Standby = start.Add(lifetime), 40 }, "had to start by 2026-11-24T11:50:00Z"},
+		"too late to dwell":    {func(s *rotation.Start) { s.OldEnd, s.Dwell = start.Add(3*lifetime), lifetime }, "had to start by 2026-11-23T11:50:00Z"},
+		"an empty emergency":   {func(s *rotation.Start) { s.Emergency = &rotation.Emergency{} }, "needs an actor"},
 	} {
 		s := begin()
 		row.change(&s)
@@ -46,143 +128,141 @@ func TestPlanThatCannotWorkIsRefused(t *testing.T) {
 	}
 }
 
-// everybody is a report of each zone that says the same.
-func everybody(r rotation.Report) []rotation.Report {
-	var all []rotation.Report
-	for _, z := range begin().Zones {
-		r.Zone = z
-		all = append(all, r)
-	}
-	return all
-}
-
 // TestPlanGoesThroughItsPhases is a rotation in which everybody answers.
 func TestPlanGoesThroughItsPhases(t *testing.T) {
-	p, err := rotation.New(begin(), start)
-	require.NoError(t, err)
-	out := p.Next(start, nil)
+	out := made(t, nil).Next(start, nil)
 	require.Equal(t, rotation.Distributing, out.Plan.Phase)
-	require.Equal(t, []rotation.Step{{Publish: rotation.Publication{Sequence: 42, Anchors: []ca.AnchorID{oldID, newID}}}}, out.Steps)
+	both := rotation.Publication{Sequence: 42, Active: oldID, With: []ca.AnchorID{oldID, newID}}
+	require.Equal(t, []rotation.Step{{Publish: both}}, out.Steps)
 
-	waiting := out.Plan.Next(start, everybody(rotation.Report{Epoch: 7, Signer: oldID, Sequence: 42, Coverage: 41}))
-	require.Equal(t, rotation.Distributing, waiting.Plan.Phase)
-	require.Equal(t, rotation.Blocker{Zone: "canary", Why: "a verifier last saw bundle 41, not 42"}, waiting.Blockers[0])
-	require.Len(t, waiting.Blockers, 3)
-
-	held := rotation.Report{Epoch: 7, Signer: oldID, Sequence: 42, Coverage: 42, HighWater: map[ca.AnchorID]time.Time{oldID: start.Add(lifetime)}}
-	out = out.Plan.Next(start, everybody(held))
+	held := drains(everybody(7, oldID, 42), oldID, start.Add(lifetime))
+	out = out.Plan.Next(start, held)
 	require.Equal(t, rotation.Activating, out.Plan.Phase)
 	require.EqualValues(t, 8, out.Plan.Epoch)
-	require.Equal(t, rotation.Command{Zone: "canary", Signer: newID, Epoch: 8}, out.Steps[1].Command, "the canary first, and alone")
-	require.Len(t, out.Steps, 2)
+	require.Equal(t, []rotation.Step{{Publish: both}, {Command: command("canary", newID, 8)}}, out.Steps, "the canary first, and alone")
+	require.Equal(t, ca.Command{Signer: newID, Epoch: 8}, out.Plan.CommandFor("canary"))
+	require.Equal(t, ca.Command{Signer: oldID, Epoch: 7}, out.Plan.CommandFor("eu-1"))
 
-	moved := rotation.Report{Epoch: 8, Signer: newID, Sequence: 42, Coverage: 42, HighWater: held.HighWater}
-	reports := everybody(held)
-	reports[0] = moved
-	reports[0].Zone = "canary"
-	out = out.Plan.Next(start, reports)
+	moved := drains(everybody(8, newID, 42), oldID, start.Add(lifetime))
+	out = out.Plan.Next(start, append(moved[:1:1], held[1:]...))
 	require.Equal(t, rotation.Activating, out.Plan.Phase)
 	require.Len(t, out.Steps, 3, "the next one, once the canary has reported")
+	require.Equal(t, []rotation.Blocker{{Zone: "eu-1", Replica: "0", Code: rotation.CodeEpoch, Why: "its report answers command 7, not 8"}}, out.Blockers, "who was not told yet holds nobody up")
 
-	out = out.Plan.Next(start, everybody(moved))
+	out = out.Plan.Next(start, moved)
 	require.Equal(t, rotation.Draining, out.Plan.Phase)
 	require.Equal(t, start.Add(lifetime), out.Plan.HighWater)
 
-	out = out.Plan.Next(start.Add(lifetime+skew), everybody(moved))
+	dead := start.Add(lifetime + skew)
+	out = out.Plan.Next(dead, at(dead, moved))
 	require.Equal(t, rotation.Draining, out.Plan.Phase, "to the last second of the slowest clock")
-	require.Equal(t, start.Add(lifetime+skew), out.Blockers[0].Until)
+	require.Equal(t, dead, out.Blockers[0].Until)
 
-	counted := moved
-	counted.Countable = map[ca.AnchorID]int{oldID: 12}
-	out = out.Plan.Next(start.Add(lifetime+skew+time.Second), everybody(counted))
-	require.Equal(t, rotation.Draining, out.Plan.Phase, "leaves that are counted are leaves, whatever a clock says")
+	after := dead.Add(time.Second)
+	counted := at(after, moved)
+	counted[2].Live = map[ca.AnchorID]int{oldID: 1212}
+	out = out.Plan.Next(after, counted)
+	require.Equal(t, []rotation.Blocker{{Zone: "eu-2", Code: rotation.CodeLiveLeaves, Why: "1 212 live leaves are under 01000000"}}, out.Blockers, "leaves that are counted are leaves, whatever a clock says")
 
-	out = out.Plan.Next(start.Add(lifetime+skew+time.Second), everybody(moved))
+	out = out.Plan.Next(after, at(after, moved))
 	require.Equal(t, rotation.Retiring, out.Plan.Phase)
-	require.Equal(t, rotation.Publication{Sequence: 43, Anchors: []ca.AnchorID{newID}}, out.Steps[0].Publish)
-	_, err = out.Plan.Abort(start)
+	require.Equal(t, rotation.Publication{Sequence: 43, Active: newID, With: []ca.AnchorID{newID}, Without: []ca.AnchorID{oldID}}, out.Steps[0].Publish)
+	_, err := out.Plan.Abort("ada", "too late", start)
 	require.Equal(t, ca.ReasonStale, ca.ReasonOf(err), "forward only")
 
-	last := moved
-	last.Sequence, last.Coverage = 43, 43
-	out = out.Plan.Next(start, everybody(last))
-	require.True(t, out.Plan.IsOver())
+	out = out.Plan.Next(after, at(after, moved))
+	require.Equal(t, []rotation.Code{rotation.CodeBundleBehind, rotation.CodeBundleBehind, rotation.CodeBundleBehind}, codes(out.Blockers))
+	out = out.Plan.Next(after, at(after, everybody(8, newID, 43)))
 	require.Equal(t, rotation.Done, out.Plan.Phase)
+	require.Equal(t, after, out.Plan.EndedAt)
+	require.True(t, out.Plan.IsOver())
 }
 
-func TestSilentZoneBlocksAndIsNamed(t *testing.T) {
-	p, err := rotation.New(begin(), start)
+// TestPlanSurvivesItsDocument: what the journal stores is the whole plan.
+func TestPlanSurvivesItsDocument(t *testing.T) {
+	p := made(t, func(s *rotation.Start) {
+		s.Window, _ = rotation.ParseWindow("Mon,Tue 22:00-04:00")
+		s.Dwell, s.ApprovalsNeeded = time.Hour, 2
+		s.Emergency = &rotation.Emergency{Actor: "ada", Reason: "stolen", At: start}
+	})
+	text, err := json.Marshal(p)
 	require.NoError(t, err)
-	p = p.Next(start, nil).Plan
-	held := everybody(rotation.Report{Epoch: 7, Signer: oldID, Sequence: 42, Coverage: 42})
-	out := p.Next(start, held[:2])
-	require.Equal(t, []rotation.Blocker{{Zone: "eu-2", Why: "it has not reported"}}, out.Blockers)
+	var again rotation.Plan
+	require.NoError(t, json.Unmarshal(text, &again))
+	require.Equal(t, p, again)
+}
+
+// TestStandbyIsWaitedForAndNotPublishedAgain: an anchor that the bundle had before.
+func TestStandbyIsWaitedForAndNotPublishedAgain(t *testing.T) {
+	standby := func(s *rotation.Start) { s.Standby = 30 }
+	out := made(t, standby).Next(start, nil)
+	require.Equal(t, rotation.Distributing, out.Plan.Phase)
+	require.Empty(t, out.Steps)
+	require.EqualValues(t, 41, out.Plan.Sequence)
+
+	waiting := out.Plan.Next(start, everybody(7, oldID, 29))
+	require.Equal(t, rotation.CodeBundleBehind, waiting.Blockers[0].Code)
+	aborted, err := out.Plan.Abort("ada", "to see", start)
+	require.NoError(t, err)
+	require.Empty(t, aborted.Next(start, nil).Steps, "it stays a standby")
+
+	out = out.Plan.Next(start, everybody(7, oldID, 35))
+	require.Equal(t, rotation.Activating, out.Plan.Phase, "35 is before 41 and has it")
+	turned, err := out.Plan.Abort("ada", "to see", start)
+	require.NoError(t, err)
+	back := turned.Next(start.Add(skew), at(start.Add(skew), everybody(9, oldID, 41)))
+	require.Equal(t, rotation.Aborted, back.Plan.Phase)
+	require.Empty(t, back.Steps, "it stays a standby")
+
+	out = out.Plan.Next(start, everybody(8, newID, 41))
+	require.Equal(t, rotation.Draining, out.Plan.Phase)
+	out = out.Plan.Next(start.Add(skew), at(start.Add(skew), everybody(8, newID, 41)))
+	require.Equal(t, rotation.Publication{Sequence: 42, Active: newID, With: []ca.AnchorID{newID}, Without: []ca.AnchorID{oldID}}, out.Steps[0].Publish)
+}
+
+// TestBundleOfOthersIsObserved: who changes the bundle for another reason tells the
+// plan first, and what proved the new anchor's distribution still does.
+func TestBundleOfOthersIsObserved(t *testing.T) {
+	p := in(t, rotation.Distributing, nil)
+	p = p.Observe(45)
+	require.EqualValues(t, 45, p.Sequence)
+	require.EqualValues(t, 42, p.Needed)
+	require.Equal(t, p, p.Observe(44), "sequences never fall")
+	out := p.Next(start, everybody(7, oldID, 43))
+	require.Equal(t, rotation.Activating, out.Plan.Phase)
+
+	out = p.Next(start, everybody(7, oldID, 46))
+	require.Equal(t, []rotation.Code{rotation.CodeForked, rotation.CodeForked, rotation.CodeForked}, codes(out.Blockers), "what nobody told of")
 	require.Equal(t, rotation.Distributing, out.Plan.Phase)
 }
 
-// TestExcludedZoneIsWaitedForAsLongAsItCanSign: a zone that nobody hears of still has
-// an intermediate under the old anchor, and ends with it.
-func TestExcludedZoneIsWaitedForAsLongAsItCanSign(t *testing.T) {
-	p, err := rotation.New(begin(), start)
-	require.NoError(t, err)
-	p = p.Next(start, nil).Plan
-	lease := start.Add(6 * 24 * time.Hour)
-	_, err = p.Exclude("eu-2", "", lease)
-	require.ErrorContains(t, err, "a reason")
-	_, err = p.Exclude("mars", "gone", lease)
-	require.Error(t, err)
-	p, err = p.Exclude("eu-2", "the region is lost", lease)
-	require.NoError(t, err)
-	p = p.Next(start, everybody(rotation.Report{Epoch: 7, Signer: oldID, Sequence: 42, Coverage: 42})[:2]).Plan
-	moved := everybody(rotation.Report{Epoch: 8, Signer: newID, Sequence: 42, Coverage: 42})[:2]
-	p = p.Next(start, moved).Plan
-	require.Equal(t, rotation.Draining, p.Phase)
-	out := p.Next(lease, moved)
-	require.Equal(t, rotation.Draining, out.Plan.Phase)
-	require.Equal(t, lease.Add(skew), out.Blockers[0].Until)
-	require.Equal(t, rotation.Retiring, p.Next(lease.Add(skew+time.Second), moved).Plan.Phase)
-}
-
 func TestAbortDrainsWhatItHasSigned(t *testing.T) {
-	p, err := rotation.New(begin(), start)
-	require.NoError(t, err)
-	early, err := p.Abort(start)
+	_, err := made(t, nil).Abort("ada", "", start)
+	require.ErrorContains(t, err, "a reason")
+	early, err := made(t, nil).Abort("ada", "to see", start)
 	require.NoError(t, err)
 	require.Equal(t, rotation.Aborted, early.Phase)
+	require.Equal(t, rotation.Decision{Actor: "ada", Reason: "to see", At: start}, early.AbortedBy)
 	require.Empty(t, early.Next(start, nil).Steps, "nothing was published")
 
-	p = p.Next(start, nil).Plan
-	published, err := p.Abort(start)
+	published, err := in(t, rotation.Distributing, nil).Abort("ada", "to see", start)
 	require.NoError(t, err)
 	require.Equal(t, rotation.Aborted, published.Phase)
-	require.Equal(t, rotation.Publication{Sequence: 43, Anchors: []ca.AnchorID{oldID}}, published.Next(start, nil).Steps[0].Publish, "a higher sequence, never the old one again")
+	require.Equal(t, rotation.Publication{Sequence: 43, Active: oldID, With: []ca.AnchorID{oldID}, Without: []ca.AnchorID{newID}},
+		published.Next(start, nil).Steps[0].Publish, "a higher sequence, never the old one again")
 
-	p = p.Next(start, everybody(rotation.Report{Epoch: 7, Signer: oldID, Sequence: 42, Coverage: 42})).Plan
-	p, err = p.Abort(start)
+	p, err := in(t, rotation.Activating, nil).Abort("ada", "to see", start)
 	require.NoError(t, err)
 	require.Equal(t, rotation.Aborting, p.Phase)
-	again, err := p.Abort(start)
+	again, err := p.Abort("ada", "again", start)
 	require.NoError(t, err)
 	require.Equal(t, p, again)
-	back := everybody(rotation.Report{Epoch: 9, Signer: oldID, Sequence: 42, Coverage: 42, HighWater: map[ca.AnchorID]time.Time{newID: start.Add(time.Hour)}})
+	back := drains(everybody(9, oldID, 42), newID, start.Add(time.Hour))
 	out := p.Next(start, back)
 	require.Equal(t, rotation.Aborting, out.Plan.Phase)
 	require.Equal(t, start.Add(time.Hour+skew), out.Blockers[0].Until)
-	out = out.Plan.Next(start.Add(time.Hour+skew+time.Second), back)
+	dead := start.Add(time.Hour + skew + time.Second)
+	out = out.Plan.Next(dead, at(dead, back))
 	require.Equal(t, rotation.Aborted, out.Plan.Phase)
 	require.EqualValues(t, 43, out.Plan.Sequence)
-}
-
-func TestMergeSaysOnlyWhatHoldsOfEachReplica(t *testing.T) {
-	merged, ok := rotation.Merge([]rotation.Report{
-		{Zone: "a", Epoch: 8, Signer: newID, Sequence: 42, Coverage: 41, HighWater: map[ca.AnchorID]time.Time{oldID: start}, Countable: map[ca.AnchorID]int{oldID: 1}},
-		{Zone: "a", Epoch: 7, Signer: oldID, Sequence: 41, Coverage: 42, HighWater: map[ca.AnchorID]time.Time{oldID: start.Add(time.Hour)}, Countable: map[ca.AnchorID]int{oldID: 2}},
-	})
-	require.True(t, ok)
-	require.Equal(t, rotation.Report{
-		Zone: "a", Epoch: 7, Sequence: 41, Coverage: 41,
-		HighWater: map[ca.AnchorID]time.Time{oldID: start.Add(time.Hour)}, Countable: map[ca.AnchorID]int{oldID: 3},
-	}, merged)
-	_, ok = rotation.Merge(nil)
-	require.False(t, ok)
 }
