@@ -30,9 +30,11 @@ type Authority struct {
 	now      func() time.Time
 	gate     func() error
 	owners   *keyOwners
+	leaves   *leafTracker
 
-	mu       sync.Mutex // serialises writers of snapshot
+	mu       sync.Mutex // serialises writers of snapshot, guards retired
 	snapshot atomic.Pointer[snapshot]
+	retired  []*snapshot // that requests may still work with
 }
 
 type snapshot struct {
@@ -43,6 +45,7 @@ type snapshot struct {
 	reissue      Reissue
 	changed      chan struct{} // closed when bundle or reissue is replaced
 	halted       string        // why nothing may be issued; "" while it may
+	requests     *atomic.Int64 // that work with it and are not over
 }
 
 // Issued is a certificate that was signed and recorded.
@@ -69,8 +72,8 @@ func NewAuthority(c AuthorityConfig) (*Authority, error) {
 	if c.Gate == nil {
 		c.Gate = func() error { return nil }
 	}
-	a := &Authority{fips: c.FIPS, recorder: c.Recorder, now: c.Now, gate: c.Gate, owners: newKeyOwners()}
-	a.snapshot.Store(&snapshot{policy: c.Policy, changed: make(chan struct{})})
+	a := &Authority{fips: c.FIPS, recorder: c.Recorder, now: c.Now, gate: c.Gate, owners: newKeyOwners(), leaves: newLeafTracker()}
+	a.snapshot.Store(&snapshot{policy: c.Policy, changed: make(chan struct{}), requests: new(atomic.Int64)})
 	return a, nil
 }
 
@@ -142,29 +145,33 @@ func (a *Authority) Reissue() Reissue { return a.snapshot.Load().reissue }
 func (a *Authority) Halt(why string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	fresh := *a.snapshot.Load()
+	old := a.snapshot.Load()
+	fresh := *old
 	fresh.halted = why
-	a.snapshot.Store(&fresh)
+	a.publish(old, &fresh)
 }
 
 // SetPolicy puts a new policy in force for requests that begin from now on.
 func (a *Authority) SetPolicy(p *Policy) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	fresh := *a.snapshot.Load()
+	old := a.snapshot.Load()
+	fresh := *old
 	fresh.policy = p
-	a.snapshot.Store(&fresh)
+	a.publish(old, &fresh)
 }
 
 func (a *Authority) publish(old, fresh *snapshot) {
-	isNew := old.bundle == nil || fresh.bundle.seq != old.bundle.seq
+	isNew := old.bundle != fresh.bundle && (old.bundle == nil || fresh.bundle.seq != old.bundle.seq)
 	if isNew {
 		fresh.changed = make(chan struct{})
 	}
+	fresh.requests = new(atomic.Int64)
 	a.snapshot.Store(fresh)
 	if isNew {
 		close(old.changed)
 	}
+	a.retire(old)
 }
 
 // Bundle is the bundle in force, nil before there is one.
@@ -180,10 +187,15 @@ func (a *Authority) Intermediate() *Intermediate { return a.snapshot.Load().inte
 // LiveKeys is the number of keys with a live certificate that this authority knows.
 func (a *Authority) LiveKeys() int { return a.owners.count() }
 
-// Remember restores the owner of a live key from the records, at start. Where a
+// Remember restores from the records, in their order, what is known of a live key and
+// its certificate, at start. Where a
 // clock that went back has made two owners live again, the one that lives longer
 // has the key: what was issued is no reason not to start.
-func (a *Authority) Remember(key LiveKey) { a.owners.restore(key) }
+func (a *Authority) Remember(key LiveKey) {
+	a.owners.restore(key)
+	// Nothing is swept by a time of the past: what is read here has not expired.
+	a.leaves.add(key.counted(a.snapshot.Load().policy), time.Time{})
+}
 
 // Ready tells why the authority could not issue at now; nil means that it can.
 func (a *Authority) Ready(now time.Time) error { return a.ready(a.snapshot.Load(), now) }
@@ -208,11 +220,17 @@ func (a *Authority) ready(s *snapshot, now time.Time) error {
 // Issue gives caller the certificate that r asks for, or an *Error.
 //
 // Order of effects: policy decides; the exact bytes are made and checked; the
-// intent is recorded durably; only then are the bytes signed. When signing fails
-// the record is voided: it names a certificate that never existed.
+// intent is recorded durably; the leaf is counted; only then are the bytes signed.
+// When signing fails the record is voided: it names a certificate that never existed.
+// It stays counted, as if it did.
 func (a *Authority) Issue(ctx context.Context, caller Caller, r Request) (Issued, error) {
+	s := a.enter()
+	defer s.requests.Add(-1)
+	return a.issue(ctx, s, caller, r)
+}
+
+func (a *Authority) issue(ctx context.Context, s *snapshot, caller Caller, r Request) (Issued, error) {
 	now := a.now()
-	s := a.snapshot.Load()
 	if err := a.ready(s, now); err != nil {
 		return Issued{}, err
 	}
@@ -231,6 +249,7 @@ func (a *Authority) Issue(ctx context.Context, caller Caller, r Request) (Issued
 	if err := a.recorder.Intend(ctx, p.record(caller)); err != nil {
 		return Issued{}, recordError(err)
 	}
+	a.leaves.add(p.counted(caller), now)
 	leaf, err := p.sign()
 	if err != nil {
 		// The caller's context may be over; the void is worth a moment of its own.

@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"crypto/rand"
 	"crypto/x509"
+	"fmt"
 	"math/big"
 	"net/url"
 	"testing"
@@ -21,8 +22,33 @@ const benchKeys = 512
 
 // BenchmarkIssue is the whole of issuance in process: parse, policy, prepare,
 // check, record (in memory), sign.
-func BenchmarkIssue(b *testing.B) {
+func BenchmarkIssue(b *testing.B) { benchmarkIssue(b, catest.New(b)) }
+
+// BenchmarkIssueWithoutEvidence is the same without counting leaves for rotations.
+// test/tools/evidence-cost compares the two.
+func BenchmarkIssueWithoutEvidence(b *testing.B) {
 	c := catest.New(b)
+	c.Authority.Uncount()
+	benchmarkIssue(b, c)
+}
+
+// BenchmarkEvidence is that counting alone, beside 100 000 live leaves.
+func BenchmarkEvidence(b *testing.B) {
+	c := catest.New(b)
+	key := ca.LiveKey{Profile: "workload", Method: ca.MethodKubernetes, BundleSeq: 1, NotAfter: catest.Start.Add(time.Hour)}
+	serials := make([]string, 1<<17)
+	for i := range serials {
+		serials[i] = fmt.Sprintf("%032x", uint64(i+1)*0x9e3779b97f4a7c15)
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		key.Serial = serials[i%len(serials)]
+		c.Authority.Count(key)
+	}
+}
+
+func benchmarkIssue(b *testing.B, c *catest.CA) {
+	b.Helper()
 	c.Recorder.Discard = true
 	csrs := make([][]byte, benchKeys)
 	callers := make([]ca.Caller, benchKeys)

@@ -104,6 +104,7 @@ func TestProfileOutsideTheBoundsIsRefused(t *testing.T) {
 		"maximum":         {Name: "p", MaxTTL: 25 * time.Hour},
 		"default":         {Name: "p", DefaultTTL: time.Hour, MaxTTL: 30 * time.Minute},
 		"backdate":        {Name: "p", Backdate: 6 * time.Minute},
+		"verifiers":       {Name: "p", Verifiers: ca.ClassPush},
 		"wildcard name":   {Name: "p", DNSNames: []string{"*.example.com"}},
 		"upper-case name": {Name: "p", DNSNames: []string{"Kedge"}},
 	}

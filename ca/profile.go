@@ -32,6 +32,7 @@ type ProfileConfig struct {
 	ServerOnly bool          // extended key usage serverAuth without clientAuth
 	DNSNames   []string      // granted beside the identity; none for workloads
 	Addresses  []netip.Addr  // granted beside the identity; none for workloads
+	Verifiers  VerifierClass // ClassRenewal ("") or ClassRestart, for holders that read their anchors when they start
 }
 
 // Profile is a checked kind of leaf certificate.
@@ -43,6 +44,7 @@ type Profile struct {
 	backdate   time.Duration
 	usages     []asn1.ObjectIdentifier
 	hosts      hosts
+	verifiers  VerifierClass
 	// Extensions that are the same in every leaf of the profile.
 	usageEC, usageRSA, extUsage, basic extension
 }
@@ -55,6 +57,9 @@ func NewProfile(c ProfileConfig) (*Profile, error) {
 	setDefault(&c.MaxTTL, MaxLeafTTL)
 	setDefault(&c.DefaultTTL, min(DefaultLeafTTL, c.MaxTTL))
 	setDefault(&c.Backdate, 2*time.Minute)
+	if c.Verifiers == "" {
+		c.Verifiers = ClassRenewal
+	}
 	switch {
 	case !profileName.MatchString(c.Name):
 		return nil, fmt.Errorf("profile name %q: want lower-case letters, digits and hyphens", c.Name)
@@ -66,6 +71,8 @@ func NewProfile(c ProfileConfig) (*Profile, error) {
 		return nil, fmt.Errorf("profile %s: default lifetime %s is not within %s and %s", c.Name, c.DefaultTTL, c.MinTTL, c.MaxTTL)
 	case c.Backdate < 0 || c.Backdate > MaxBackdate:
 		return nil, fmt.Errorf("profile %s: backdate %s is not within 0 and %s", c.Name, c.Backdate, MaxBackdate)
+	case c.Verifiers != ClassRenewal && c.Verifiers != ClassRestart:
+		return nil, fmt.Errorf("profile %s: verifiers %q is neither %s nor %s", c.Name, c.Verifiers, ClassRenewal, ClassRestart)
 	}
 	for _, name := range c.DNSNames {
 		if err := checkDNSName(name); err != nil {
@@ -79,7 +86,7 @@ func NewProfile(c ProfileConfig) (*Profile, error) {
 	}
 	p := &Profile{
 		name: c.Name, defaultTTL: c.DefaultTTL, minTTL: c.MinTTL, maxTTL: c.MaxTTL,
-		backdate: c.Backdate, hosts: hosts{c.DNSNames, c.Addresses},
+		backdate: c.Backdate, hosts: hosts{c.DNSNames, c.Addresses}, verifiers: c.Verifiers,
 		usages:  []asn1.ObjectIdentifier{oidServerAuth, oidClientAuth},
 		usageEC: keyUsage(0), usageRSA: keyUsage(0, 2), basic: notCA(),
 	}

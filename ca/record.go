@@ -40,11 +40,30 @@ type Recorder interface {
 	Void(ctx context.Context, serial, reason string) error
 }
 
-// LiveKey is the key of a certificate that has not expired.
+// LiveKey is the key of a certificate that has not expired, and what its record says
+// beside that of its holder.
 type LiveKey struct {
-	KeyHash  [32]byte
-	Identity string
-	NotAfter time.Time
+	KeyHash   [32]byte
+	Identity  string
+	NotAfter  time.Time
+	Serial    string // lower-case hex
+	Anchor    AnchorID
+	BundleSeq uint64
+	Profile   string
+	Method    Method
+	Renews    string // serial of the certificate by which its holder was authenticated, "" if by none
+}
+
+// LiveKey is what r says of its holder.
+func (r Record) LiveKey() LiveKey {
+	key := LiveKey{
+		KeyHash: r.KeyHash, Identity: r.Identity, NotAfter: r.NotAfter, Serial: r.Serial,
+		Anchor: r.Anchor, BundleSeq: r.BundleSeq, Profile: r.Profile, Method: r.Evidence.Method,
+	}
+	if key.Method == MethodCertificate {
+		key.Renews = r.Evidence.Subject
+	}
+	return key
 }
 
 // Query selects issuance records; zero fields select everything.

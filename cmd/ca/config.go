@@ -69,6 +69,7 @@ type profileConfig struct {
 	MinTTL     duration `yaml:"minTTL" json:"minTTL"`
 	MaxTTL     duration `yaml:"maxTTL" json:"maxTTL"`
 	Backdate   duration `yaml:"backdate" json:"backdate"`
+	Verifiers  string   `yaml:"verifiers" json:"verifiers,omitempty"` // renewal or restart
 }
 
 type policyConfig struct {

@@ -184,6 +184,6 @@ func (c *config) limitProblems(add addProblem) {
 func (p profileConfig) build() (*ca.Profile, error) {
 	return ca.NewProfile(ca.ProfileConfig{
 		Name: p.Name, DefaultTTL: time.Duration(p.DefaultTTL), MinTTL: time.Duration(p.MinTTL),
-		MaxTTL: time.Duration(p.MaxTTL), Backdate: time.Duration(p.Backdate),
+		MaxTTL: time.Duration(p.MaxTTL), Backdate: time.Duration(p.Backdate), Verifiers: ca.VerifierClass(p.Verifiers),
 	})
 }

@@ -78,3 +78,13 @@ func (d *decoder) text() string {
 	}
 	return s
 }
+
+// skip passes over a text.
+func (d *decoder) skip() {
+	n := d.uvarint()
+	if n>>1 > uint64(len(d.rest)) {
+		d.fail("it ends early")
+		return
+	}
+	d.bytes(int(n >> 1))
+}

@@ -93,20 +93,27 @@ func DecodeRecord(seq uint64, body []byte) (ca.Record, error) {
 	return r, nil
 }
 
-// DecodeLiveKey reads the key, its owner and its end out of an encoded record, and
-// nothing else: at a start this is done for every live certificate.
+// DecodeLiveKey reads out of an encoded record what an authority has to know again
+// at a start, and nothing else: this is done for every live certificate.
 func DecodeLiveKey(seq uint64, body []byte) (ca.LiveKey, error) {
 	d := decoder{rest: body}
 	if version := d.bytes(1); d.failed == "" && version[0] != recordVersion {
 		return ca.LiveKey{}, fmt.Errorf("record %d has layout %d; a newer version wrote it", seq, version[0])
 	}
-	d.bytes(int(d.bytes(1)[0])) // serial
-	d.bytes(16)                 // IssuedAt, NotBefore
-	key := ca.LiveKey{NotAfter: d.time()}
+	key := ca.LiveKey{Serial: d.serial()}
+	d.bytes(16) // IssuedAt, NotBefore
+	key.NotAfter = d.time()
 	copy(key.KeyHash[:], d.bytes(32))
-	d.bytes(64) // TBSHash, Anchor
-	d.uvarint() // BundleSeq
-	key.Identity = d.text()
+	d.bytes(32) // TBSHash
+	copy(key.Anchor[:], d.bytes(32))
+	key.BundleSeq = d.uvarint()
+	key.Identity, key.Profile = d.text(), d.text()
+	d.skip() // Issuer
+	key.Method = ca.Method(d.text())
+	d.skip() // Evidence.Issuer
+	if subject := d.text(); key.Method == ca.MethodCertificate {
+		key.Renews = subject
+	}
 	if d.failed != "" {
 		return ca.LiveKey{}, fmt.Errorf("record %d is damaged: %s", seq, d.failed)
 	}

@@ -271,7 +271,7 @@ func liveKeys(t *testing.T, b *bench) {
 		var keys []ca.LiveKey
 		for n := from; n < len(records); n++ {
 			if n != 2000 {
-				keys = append(keys, ca.LiveKey{KeyHash: records[n].KeyHash, Identity: records[n].Identity, NotAfter: records[n].NotAfter})
+				keys = append(keys, records[n].LiveKey())
 			}
 		}
 		return keys
