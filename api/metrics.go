@@ -75,6 +75,7 @@ type AuthorityState struct {
 	ServerEnd    time.Time // end of the server's own certificate
 	InGate       int64
 	KeyRefresh   map[string]time.Time // last success by key source
+	Outstanding  ca.Outstanding
 }
 
 // authorityCollector reads the state at each scrape, so that no gauge can be stale.
@@ -102,6 +103,9 @@ var (
 // Describe implements prometheus.Collector.
 func (c *authorityCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descNotAfter, descNotBefore, descBundle, descReady, descRenewal, descFIPS, descLiveKeys, descInGate, descKeys} {
+		ch <- d
+	}
+	for _, d := range evidenceDescs() {
 		ch <- d
 	}
 }
@@ -136,6 +140,7 @@ func (c *authorityCollector) Collect(ch chan<- prometheus.Metric) {
 	for issuer, at := range s.KeyRefresh {
 		gauge(descKeys, seconds(at), issuer)
 	}
+	collectEvidence(s.Outstanding, gauge)
 }
 
 func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

@@ -27,11 +27,16 @@ var goldenMetrics = []string{
 	"kedge_certificate_not_after_timestamp_seconds gauge id,role",
 	"kedge_certificate_not_before_timestamp_seconds gauge id,role",
 	"kedge_connections gauge",
+	"kedge_coverage_behind gauge class",
+	"kedge_coverage_live gauge class",
+	"kedge_coverage_sequence gauge class",
 	"kedge_fips_state gauge module,state",
 	"kedge_handshakes_in_progress gauge",
 	"kedge_handshakes_total counter result",
 	"kedge_issued_total counter method,profile,protocol",
 	"kedge_jwks_last_refresh_timestamp_seconds gauge issuer",
+	"kedge_leaves_live gauge anchor",
+	"kedge_leaves_not_after_timestamp_seconds gauge anchor",
 	"kedge_live_keys gauge",
 	"kedge_panics_total counter",
 	"kedge_ready gauge",
@@ -52,6 +57,7 @@ func busyServer(t *testing.T) (*apitest.Server, api.AuthorityState) {
 	state := api.AuthorityState{
 		Bundle: s.CA.Bundle, Intermediate: s.CA.Intermediate, Ready: true, FIPSOK: true, FIPSModule: "BoringCrypto",
 		LiveKeys: 7, ServerEnd: catest.Start, InGate: 3, KeyRefresh: map[string]time.Time{"test": catest.Start},
+		Outstanding: s.CA.Authority.Outstanding(time.Now()),
 	}
 	require.NoError(t, s.Registry.Register(api.NewAuthorityCollector(func() api.AuthorityState { return state })))
 	return s, state
@@ -99,6 +105,19 @@ func TestIssuesAndRefusalsAreCounted(t *testing.T) {
 		m := metric(t, s, "kedge_stage_seconds", map[string]string{"stage": stage})
 		require.Equal(t, calls, m.GetHistogram().GetSampleCount(), stage)
 	}
+}
+
+func TestWhatIsOutstandingIsExported(t *testing.T) {
+	s, state := busyServer(t)
+	anchor := ca.AnchorIDOf(s.CA.Bundle.Active())
+	value := func(name, label, of string) float64 {
+		return metric(t, s, name, map[string]string{label: of}).GetGauge().GetValue()
+	}
+	require.EqualValues(t, 1, value("kedge_coverage_live", "class", "renewal"), "the server's own is no verifier's")
+	require.EqualValues(t, 0, value("kedge_coverage_behind", "class", "renewal"))
+	require.EqualValues(t, 1, value("kedge_coverage_sequence", "class", "renewal"))
+	require.EqualValues(t, 2, value("kedge_leaves_live", "anchor", anchor.String()))
+	require.EqualValues(t, state.Outstanding.HighWater[anchor].Unix(), value("kedge_leaves_not_after_timestamp_seconds", "anchor", anchor.String()))
 }
 
 func TestEndsOfCertificatesAreTimestamps(t *testing.T) {

@@ -71,6 +71,7 @@ func (s *server) metricState() api.AuthorityState {
 		Bundle: s.authority.Bundle(), Intermediate: s.authority.Intermediate(), Ready: s.authority.Ready(now) == nil,
 		FIPSOK: s.module.Err() == nil, FIPSModule: string(s.module.Backend()), LiveKeys: s.authority.LiveKeys(),
 		RenewalFails: s.upkeep.lastError() != nil, InGate: s.gate.Inside(), KeyRefresh: make(map[string]time.Time),
+		Outstanding: s.authority.Outstanding(now),
 	}
 	if current := s.serving.current.Load(); current != nil {
 		state.ServerEnd = current.leaf.NotAfter
