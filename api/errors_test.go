@@ -84,6 +84,7 @@ var wireCodes = map[ca.Reason]struct {
 	ca.ReasonRecordFailed:     {codes.Unavailable, true},
 	ca.ReasonSigningFailed:    {codes.Unavailable, true},
 	ca.ReasonRootUnavailable:  {codes.Unavailable, true},
+	ca.ReasonHalted:           {codes.Unavailable, true},
 	ca.ReasonDraining:         {codes.Unavailable, true},
 
 	ca.ReasonRootUnreachable: {codes.Unavailable, true},
@@ -108,6 +109,18 @@ var wireCodes = map[ca.Reason]struct {
 	ca.ReasonBundleGap:       {codes.Aborted, true},
 	ca.ReasonBundleForked:    {codes.PermissionDenied, false},
 	ca.ReasonBundleSignature: {codes.PermissionDenied, false},
+
+	ca.ReasonZoneName:         {codes.InvalidArgument, false},
+	ca.ReasonZoneToken:        {codes.Unauthenticated, false},
+	ca.ReasonZoneTokenUsed:    {codes.Unauthenticated, false},
+	ca.ReasonZoneTokenExpired: {codes.Unauthenticated, false},
+	ca.ReasonZoneTaken:        {codes.PermissionDenied, false},
+	ca.ReasonZoneUnknown:      {codes.Unauthenticated, false},
+	ca.ReasonZoneRemoved:      {codes.PermissionDenied, false},
+	ca.ReasonZoneAnchor:       {codes.Aborted, true},
+	ca.ReasonPrimaryAway:      {codes.Unavailable, true},
+	ca.ReasonPrimaryUntrusted: {codes.Unavailable, true},
+	ca.ReasonNoPrimary:        {codes.Unavailable, true},
 
 	ca.ReasonNotFound: {codes.NotFound, false},
 	ca.ReasonStale:    {codes.Aborted, true},

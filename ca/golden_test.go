@@ -41,6 +41,8 @@ func goldenCertificates(t *testing.T) map[string]*x509.Certificate {
 		require.NoError(t, err)
 		certs["stopgap-"+kind], err = ca.NewStopgapCertificate(fixedKey(t, "leaf-"+kind), c.FIPS, catest.Start)
 		require.NoError(t, err)
+		certs["replica-"+kind], err = ca.NewReplicaCertificate(fixedKey(t, "leaf-"+kind), c.FIPS, catest.Start)
+		require.NoError(t, err)
 		c.Authority.SetPolicy(serverPolicy(t, c))
 		issued, err = c.Authority.Issue(t.Context(), c.Caller(t, "web"), c.Request(t, fixedKey(t, "leaf-"+kind), ""))
 		require.NoError(t, err)

@@ -89,6 +89,18 @@ const (
 	ReasonBundleForked    Reason = "bundle_forked"
 	ReasonBundleSignature Reason = "bundle_signature"
 
+	ReasonZoneName         Reason = "zone_name"
+	ReasonZoneToken        Reason = "zone_token_unknown"
+	ReasonZoneTokenUsed    Reason = "zone_token_used"
+	ReasonZoneTokenExpired Reason = "zone_token_expired"
+	ReasonZoneTaken        Reason = "zone_replica_taken"
+	ReasonZoneUnknown      Reason = "zone_unknown"
+	ReasonZoneRemoved      Reason = "zone_removed"
+	ReasonZoneAnchor       Reason = "zone_anchor"
+	ReasonPrimaryAway      Reason = "primary_unreachable"
+	ReasonPrimaryUntrusted Reason = "primary_untrusted"
+	ReasonNoPrimary        Reason = "not_the_primary"
+
 	ReasonNotFound Reason = "not_found"
 	ReasonStale    Reason = "stale"
 )
@@ -184,6 +196,18 @@ var reasons = map[Reason]reasonInfo{
 	ReasonBundleGap:       {Conflict, "The trust bundle does not follow the one that is held; ask for those between."},
 	ReasonBundleForked:    {Denied, "The trust bundle is of another history than the one that is held."},
 	ReasonBundleSignature: {Denied, "Too few of the keys that sign bundles have signed the trust bundle."},
+
+	ReasonZoneName:         {Malformed, "The name of a zone or a replica has 1 to 63 characters of a-z, 0-9 and hyphens."},
+	ReasonZoneToken:        {Unauthenticated, "There is no such join token for a zone."},
+	ReasonZoneTokenUsed:    {Unauthenticated, "The join token was used by another replica already."},
+	ReasonZoneTokenExpired: {Unauthenticated, "The join token has expired."},
+	ReasonZoneTaken:        {Denied, "Another replica of the zone has this name."},
+	ReasonZoneUnknown:      {Unauthenticated, "The primary knows no replica with this key; join again."},
+	ReasonZoneRemoved:      {Denied, "The zone or the replica was removed."},
+	ReasonZoneAnchor:       {Conflict, "The zone was not told to sign under this anchor."},
+	ReasonPrimaryAway:      {Unavailable, "The primary cannot be reached; the zone goes on with what it holds."},
+	ReasonPrimaryUntrusted: {Unavailable, "The primary's certificate is under no anchor that is held, or names somebody else."},
+	ReasonNoPrimary:        {Unavailable, "This server is no primary."},
 
 	ReasonNotFound: {NotFound, "There is no such object."},
 	ReasonStale:    {Conflict, "The state has changed; load it again."},

@@ -3,7 +3,9 @@ package ca
 import (
 	"crypto"
 	"crypto/x509"
+	"encoding/asn1"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/kedge-ca/kedge/fips"
@@ -15,20 +17,35 @@ import (
 // verifies refuses it, and one that verifies nothing, such as a kubelet's probe,
 // learns what it asked for. It lasts a day from now, a leaf's longest life.
 func NewStopgapCertificate(signer crypto.Signer, policy fips.Policy, now time.Time) (*x509.Certificate, error) {
-	end := now.Add(MaxLeafTTL)
-	if d := policy.CheckKey(signer.Public(), fips.UseLeaf, end); !d.Allow {
-		return nil, fmt.Errorf("making stopgap certificate: %s: %s", d.Code, d.Detail)
+	return selfSigned(selfSigning{"Stopgap", signer, policy, now, now.Add(MaxLeafTTL), oidServerAuth})
+}
+
+// selfSigning is a certificate that its own key signs and that chains to no anchor.
+type selfSigning struct {
+	role     string
+	signer   crypto.Signer
+	policy   fips.Policy
+	now, end time.Time
+	purpose  asn1.ObjectIdentifier
+}
+
+func selfSigned(c selfSigning) (*x509.Certificate, error) {
+	fail := func(err error) (*x509.Certificate, error) {
+		return nil, fmt.Errorf("making %s certificate: %w", strings.ToLower(c.role), err)
 	}
-	spki, keyID, err := publicKeyInfo(signer.Public())
-	if err != nil {
-		return nil, fmt.Errorf("making stopgap certificate: %w", err)
+	if d := c.policy.CheckKey(c.signer.Public(), fips.UseLeaf, c.end); !d.Allow {
+		return fail(fmt.Errorf("%s: %s", d.Code, d.Detail))
 	}
-	name, err := caName("Stopgap", keyID)
+	spki, keyID, err := publicKeyInfo(c.signer.Public())
 	if err != nil {
-		return nil, fmt.Errorf("making stopgap certificate: %w", err)
+		return fail(err)
+	}
+	name, err := caName(c.role, keyID)
+	if err != nil {
+		return fail(err)
 	}
 	return signCA(&tbsCertificate{
-		issuer: name, subject: name, spki: spki, notBefore: now.Add(-MaxBackdate), notAfter: end,
-		extensions: []extension{keyUsage(0), extKeyUsage(oidServerAuth), notCA(), subjectKeyID(keyID), authorityKeyID(keyID)},
-	}, signer, policy)
+		issuer: name, subject: name, spki: spki, notBefore: c.now.Add(-MaxBackdate), notAfter: c.end,
+		extensions: []extension{keyUsage(0), extKeyUsage(c.purpose), notCA(), subjectKeyID(keyID), authorityKeyID(keyID)},
+	}, c.signer, c.policy)
 }
