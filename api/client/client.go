@@ -158,6 +158,10 @@ func (c *Client) get(ctx context.Context, current *tls.Certificate, call issueCa
 	return fresh, nil
 }
 
+// Dial connects for calls of another service on the same port. The caller proves
+// itself by current, and closes the connection.
+func (c *Client) Dial(current tls.Certificate) (*grpc.ClientConn, error) { return c.dial(&current) }
+
 func (c *Client) dial(current *tls.Certificate) (*grpc.ClientConn, error) {
 	t := fips.ClientTLSConfig{Roots: c.pool(), ServerName: c.serverName, NextProtos: []string{"h2"}}
 	if current != nil {

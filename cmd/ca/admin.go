@@ -49,6 +49,13 @@ func (a *app) adminSocket(flag string) (string, error) {
 
 // withAdmin calls do with a client of the server's local socket.
 func (a *app) withAdmin(ctx context.Context, socket string, do func(context.Context, kedgev1.AdminClient) error) error {
+	return a.withSocket(ctx, socket, func(ctx context.Context, conn *grpc.ClientConn) error {
+		return do(ctx, kedgev1.NewAdminClient(conn))
+	})
+}
+
+// withSocket calls do with a connection to the server's local socket.
+func (a *app) withSocket(ctx context.Context, socket string, do func(context.Context, *grpc.ClientConn) error) error {
 	path, err := a.adminSocket(socket)
 	if err != nil {
 		return err
@@ -58,7 +65,7 @@ func (a *app) withAdmin(ctx context.Context, socket string, do func(context.Cont
 		return fmt.Errorf("admin socket %s: %w", path, err)
 	}
 	defer conn.Close()
-	err = do(ctx, kedgev1.NewAdminClient(conn))
+	err = do(ctx, conn)
 	if st := status.Convert(err); st.Code() == codes.Unavailable && len(st.Details()) == 0 {
 		return &stepError{"server_unreachable", startIt, fmt.Errorf("no server answers at the admin socket %s: %s", path, st.Message())}
 	}

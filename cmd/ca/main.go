@@ -29,7 +29,9 @@ type app struct {
 	getenv func(string) string
 	output string // table, json or yaml
 	color  bool
-	level  slog.LevelVar // of the server's log; a reload changes it
+	// terminal is standard output where a view can be drawn.
+	terminal bool
+	level    slog.LevelVar // of the server's log; a reload changes it
 }
 
 // Exit codes, stable for scripts. A command that judges (check, verify) uses
@@ -59,7 +61,8 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, &app{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, now: time.Now, getenv: os.Getenv,
-		color: isTerminal(os.Stdout) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
+		color:    isTerminal(os.Stdout) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
+		terminal: isTerminal(os.Stdout) && os.Getenv("TERM") != "dumb",
 	}, os.Args[1:])
 	stop()
 	os.Exit(code)
@@ -106,6 +109,7 @@ Run it:      ca serve --config /etc/kedge/ca.yaml`,
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkOutput() }
 	root.AddCommand(
 		newInitCommand(a), newDevCommand(a), newServeCommand(a), newConfigCommand(a), newIntermediateCommand(a), newRepairCommand(a),
+		newRotateCommand(a), newHaltCommand(a), newResumeCommand(a),
 		newIssueCommand(a), newRenewCommand(a), newInspectCommand(a), newVerifyCommand(a),
 		newAuditCommand(a), newBundleCommand(a), newCheckCommand(a), newFIPSCommand(a), newTokenCommand(a), newVaultCommand(a), newVersionCommand(a),
 	)

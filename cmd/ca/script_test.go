@@ -49,7 +49,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("OPS", ops)
 			return nil
 		},
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"serving": awaitServer, "perm": perm},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"serving": awaitServer, "perm": perm, "rotations": serveRotation, "code": exitCode},
 	})
 }
 

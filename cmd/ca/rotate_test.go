@@ -1,0 +1,102 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	kedgev1 "github.com/kedge-ca/kedge/api/kedge/v1"
+)
+
+// TestVerdictIsTheGravestThatHolds: the exit code of ca rotate status, one row for
+// each thing that it judges.
+func TestVerdictIsTheGravestThatHolds(t *testing.T) {
+	rows := []struct {
+		name    string
+		phase   string
+		within  time.Duration
+		change  func(s *kedgev1.RotationStatus)
+		code    int
+		because string
+	}{
+		{"no rotation", "", 0, nil, exitOK, ""},
+		{"a blocker that passes by itself", "distributing", 0, nil, exitOK, ""},
+		{"a blocker that does not", "activating", 0, nil, exitBlocked, "zone eu-2: replica b: it has not reported for 4m"},
+		{"a blocker of a rotation that is over", "done", 0, func(s *kedgev1.RotationStatus) { s.Blockers = nil }, exitOK, ""},
+		{"an anchor that ends soon", "", 400 * day, nil, exitAttention, "anchor 3f2a9c11 (active) ends in 300d0h"},
+		{"a rotation that should be started", "", 0, func(s *kedgev1.RotationStatus) { s.Proposal = "half of the anchor's life is over" }, exitAttention, "half of the anchor's life is over"},
+		{"a halt", "", 0, func(s *kedgev1.RotationStatus) { s.Halted = "stolen" }, exitAttention, "issuance is halted: stolen"},
+		{"an automatic plan in trouble", "draining", 0, func(s *kedgev1.RotationStatus) { s.Plan.Trouble = "the root failed" }, exitAttention, "the plan was automatic and waits for an operator since: the root failed"},
+		{"trouble and a blocker", "activating", 0, func(s *kedgev1.RotationStatus) { s.Plan.Trouble = "x" }, exitAttention, ""},
+		{"an active anchor that has expired", "", 0, func(s *kedgev1.RotationStatus) { s.Anchors[0].NotAfter = after(-time.Second) }, exitUnsafe, "the active anchor 3f2a9c11 has expired"},
+		{"a history that is not the zones'", "", 0, func(s *kedgev1.RotationStatus) {
+			s.Blockers = []*kedgev1.RotationBlocker{{Code: "forked", Why: "zones hold bundle 44", Until: after(time.Hour)}}
+		}, exitUnsafe, "zones hold bundle 44"},
+		{"leaves that outlive their anchor", "draining", 0, func(s *kedgev1.RotationStatus) {
+			s.Plan.OldNotAfter, s.Plan.HighWater, s.Blockers = after(time.Hour), after(2*time.Hour), nil
+		}, exitUnsafe, "leaves under anchor 3f2a9c11 outlive it"},
+		{"leaves whose anchor has gone", "retiring", 0, func(s *kedgev1.RotationStatus) { s.Anchors, s.Zones = s.Anchors[1:], s.Zones[:1] }, exitUnsafe, "zone eu-1: 9 880 live leaves under anchor 3f2a9c11, which has left the bundle"},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			s := fakeStatus(row.phase)
+			if row.change != nil {
+				row.change(s)
+			}
+			v := judge(s, row.within)
+			require.Equal(t, row.code, v.code, "%v", v.because)
+			if row.because != "" {
+				require.Contains(t, v.because, row.because)
+			}
+		})
+	}
+}
+
+// TestLiveViewIsDrawnOverItself: each view is one write that clears what was there.
+func TestLiveViewIsDrawnOverItself(t *testing.T) {
+	var out bytes.Buffer
+	w := &watch{app: &app{stdout: &out, output: "table", terminal: true}}
+	require.NoError(t, w.show(fakeStatus("activating")))
+	first := out.String()
+	require.True(t, strings.HasPrefix(first, "\x1b[2J\x1b[H"))
+	require.True(t, strings.HasSuffix(first, "\x1b[J"))
+	require.NotContains(t, strings.ReplaceAll(first, "\x1b[K\n", ""), "\n", "every line clears what was behind it")
+	require.Contains(t, first, "→ activating")
+	require.Contains(t, first, "░░░░░░░░░░░░░░░░░░░░   0%  renewal ≥ 41")
+	require.Contains(t, first, "blocked; time to go: 2d4h")
+	out.Reset()
+	require.NoError(t, w.show(fakeStatus("draining")))
+	require.True(t, strings.HasPrefix(out.String(), "\x1b[Hrotation"), "the screen is cleared once")
+}
+
+// TestProgressOfAZone is what the bars show.
+func TestProgressOfAZone(t *testing.T) {
+	zone := &kedgev1.RotationZone{
+		Coverage: []*kedgev1.RotationCoverage{{Live: 300, Behind: 75}, {Live: 100, Behind: 25}},
+		Leaves:   []*kedgev1.RotationLeaves{{Anchor: fakeOld, Live: 100}, {Anchor: fakeNew, Live: 300}},
+	}
+	for phase, want := range map[string]float64{"distributing": 0.75, "draining": 0.75, "aborting": 0.25} {
+		require.InDelta(t, want, progressOf(zone, fakePlan(phase)), 1e-9, phase)
+	}
+	require.InDelta(t, 1, progressOf(&kedgev1.RotationZone{}, fakePlan("draining")), 0, "nothing to wait for is done")
+	require.Equal(t, "███████░░░  75%  ", bar(0.75, 10))
+	require.Equal(t, "1 234 567", thousands(1234567))
+	require.Equal(t, "567", thousands(567))
+}
+
+// TestNamesFromZonesCannotObeyATerminal: a zone's name comes over the network.
+func TestNamesFromZonesCannotObeyATerminal(t *testing.T) {
+	s := fakeStatus("activating")
+	s.Zones[0].Name, s.Blockers[1].Why, s.Plan.Reason = "\x1b[2Jevil", "\x1b[31mred", "\x07"
+	var out bytes.Buffer
+	a := &app{stdout: &out, output: "table"}
+	v := judge(s, 0)
+	_ = a.printStatus(s, v)
+	w := &watch{app: a}
+	require.NoError(t, w.show(s))
+	require.NotContains(t, out.String(), "\x1b")
+	require.NotContains(t, out.String(), "\x07")
+}

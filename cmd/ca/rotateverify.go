@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	kedgev1 "github.com/kedge-ca/kedge/api/kedge/v1"
+)
+
+func newRotateVerifyCommand(a *app, socket *string) *cobra.Command {
+	return &cobra.Command{
+		Use:   "verify",
+		Short: "Make the replicas shake hands under each anchor now",
+		Long: `A canary is a short-lived certificate of a reserved identity under an anchor. Every
+replica of every zone shakes hands with it and verifies it by the bundle that it
+holds. Exit code 4 when a handshake fails.`,
+		Example: "  ca rotate verify",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withRotation(cmd.Context(), *socket, func(ctx context.Context, c kedgev1.RotationClient) error {
+				answer, err := c.Verify(ctx, &kedgev1.VerifyRotationRequest{})
+				if err != nil {
+					return err
+				}
+				return a.printCanaries(answer.GetResults())
+			})
+		},
+	}
+}
+
+type canaryInfo struct {
+	Zone    string    `json:"zone"`
+	Replica string    `json:"replica"`
+	Anchor  string    `json:"anchor"`
+	OK      bool      `json:"ok"`
+	Detail  string    `json:"detail,omitempty"`
+	At      time.Time `json:"at,omitzero"`
+}
+
+func canaryInfoOf(r *kedgev1.CanaryResult) canaryInfo {
+	return canaryInfo{r.GetZone(), r.GetReplica(), r.GetAnchor(), r.GetOk(), r.GetDetail(), timeAt(r.GetAt())}
+}
+
+func (a *app) printCanaries(results []*kedgev1.CanaryResult) error {
+	v := verdict{}
+	for _, r := range results {
+		if !r.GetOk() {
+			v.raise(exitUnsafe, "zone %s, replica %s, anchor %.8s: %s", r.GetZone(), r.GetReplica(), r.GetAnchor(), r.GetDetail())
+		}
+	}
+	if len(results) == 0 {
+		v.raise(exitAttention, "no replica has reported a canary yet")
+	}
+	err := a.print("RotationVerification", struct {
+		Verdict string       `json:"verdict"`
+		Results []canaryInfo `json:"results"`
+	}{v.word(), each(results, canaryInfoOf)}, func(w *tabwriter.Writer) {
+		if len(results) == 0 {
+			fmt.Fprintln(w, v.because[0])
+			return
+		}
+		fmt.Fprint(w, "ZONE\tREPLICA\tANCHOR\tHANDSHAKE\tMADE\n")
+		for _, r := range results {
+			outcome := "passed"
+			if !r.GetOk() {
+				outcome = "FAILED: " + printable(r.GetDetail())
+			}
+			fmt.Fprintf(w, "%s\t%s\t%.8s\t%s\t%s\n", printable(r.GetZone()), printable(r.GetReplica()), r.GetAnchor(), outcome, ago(timeAt(r.GetAt()), a.now()))
+		}
+	})
+	return errors.Join(err, v.err())
+}
+
+func newRotateReconstructCommand(a *app, socket *string) *cobra.Command {
+	var agreed consent
+	var apply bool
+	var reason string
+	cmd := &cobra.Command{
+		Use:   "reconstruct",
+		Short: "Derive from what the zones hold where the rotation is",
+		Long: `Looks at the bundles, signers and certificates that the zones report, derives from
+them where the rotation is, and compares that with the journal. It is for a primary
+that was restored from a backup. Nothing is changed without --apply. Exit code 4
+when the two disagree.`,
+		Example: "  ca rotate reconstruct\n  ca rotate reconstruct --apply --reason \"restored from Monday's backup\"",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withRotation(cmd.Context(), *socket, func(ctx context.Context, c kedgev1.RotationClient) error {
+				found, err := c.Reconstruct(ctx, &kedgev1.ReconstructRequest{})
+				if err != nil {
+					return err
+				}
+				if !apply || agreed.dryRun || found.GetAgrees() {
+					return a.printReconstruction(found)
+				}
+				if reason == "" {
+					return errors.New("--reason is needed with --apply: say why, for the record")
+				}
+				status, err := c.Status(ctx, &kedgev1.RotationStatusRequest{})
+				if err != nil {
+					return err
+				}
+				err = a.ask(agreed, status.GetTrustDomain(), "put this into the journal", func(w *tabwriter.Writer) {
+					tableOfReconstruction(w, found)
+					fmt.Fprintln(w)
+					tableOfAnchors(w, status.GetAnchors(), timeAt(status.GetNow()))
+				})
+				if err != nil {
+					return err
+				}
+				done, err := c.Reconstruct(ctx, &kedgev1.ReconstructRequest{Apply: true, Reason: reason})
+				if err != nil {
+					return err
+				}
+				return a.printReconstruction(done)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&apply, "apply", false, "mend the journal, where that is safe")
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for the record (with --apply)")
+	agreed.flags(cmd, "only show what --apply would do")
+	return cmd
+}
+
+func (a *app) printReconstruction(r *kedgev1.ReconstructResponse) error {
+	v := verdict{}
+	if !r.GetAgrees() && !r.GetApplied() {
+		v.raise(exitUnsafe, "the journal and the zones disagree")
+	}
+	err := a.print("RotationReconstruction", struct {
+		Verdict  string   `json:"verdict"`
+		Journal  string   `json:"journal,omitempty"`
+		Derived  string   `json:"derived,omitempty"`
+		Agrees   bool     `json:"agrees"`
+		Applied  bool     `json:"applied"`
+		Findings []string `json:"findings"`
+		Actions  []string `json:"actions"`
+	}{
+		v.word(), r.GetJournalPhase(), r.GetDerivedPhase(), r.GetAgrees(), r.GetApplied(),
+		append([]string{}, r.GetFindings()...), append([]string{}, r.GetActions()...),
+	}, func(w *tabwriter.Writer) { tableOfReconstruction(w, r) })
+	return errors.Join(err, v.err())
+}
+
+func tableOfReconstruction(w *tabwriter.Writer, r *kedgev1.ReconstructResponse) {
+	fmt.Fprintf(w, "the journal says\t%s\nthe zones say\t%s\n", firstOf(r.GetJournalPhase(), "no rotation"), firstOf(r.GetDerivedPhase(), "no rotation"))
+	for _, f := range r.GetFindings() {
+		fmt.Fprintf(w, "  %s\n", printable(f))
+	}
+	switch {
+	case r.GetAgrees():
+		fmt.Fprintln(w, "they agree")
+	case len(r.GetActions()) == 0:
+		fmt.Fprintln(w, "they disagree, and nothing can be mended safely from here: see docs/rotation.md")
+	case r.GetApplied():
+		fmt.Fprintln(w, "done:")
+	default:
+		fmt.Fprintln(w, "they disagree; --apply would:")
+	}
+	for _, action := range r.GetActions() {
+		fmt.Fprintf(w, "  %s\n", printable(action))
+	}
+}
