@@ -47,7 +47,8 @@ func newCheckCommand(a *app) *cobra.Command {
 		Long: `Looks at everything that will stop issuance now or later: the running server over
 its local socket, and with --config its files, which are judged as this user's.
 Each line has a stable id that docs/checks.md explains. Exit code 0: fine; 1:
-something failed; 2: warnings, with --strict.`,
+something failed; 2: warnings, with --strict; 3: nothing failed but --fail-within,
+which is for a pipeline that has to fail long before traffic does.`,
 		Example: "  ca check\n  ca check --fail-within 30d\n  ca check --pre --config /etc/kedge/ca.yaml -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -65,7 +66,7 @@ something failed; 2: warnings, with --strict.`,
 	cmd.Flags().StringVar(&o.configPath, "config", "", "check this configuration and its files too (default with --pre: "+defaultConfigPath+")")
 	cmd.Flags().BoolVar(&o.pre, "pre", false, "only the configuration; no server runs yet")
 	cmd.Flags().BoolVar(&o.strict, "strict", false, "exit with 2 when there are warnings")
-	cmd.Flags().StringVar(&within, "fail-within", "", "fail when an anchor ends within this time, such as 30d")
+	cmd.Flags().StringVar(&within, "fail-within", "", "fail, with 3, when an anchor or a certificate above the intermediate ends within this time, such as 30d")
 	return cmd
 }
 
@@ -131,13 +132,15 @@ type printedCheck struct {
 }
 
 func (a *app) printChecks(results []checkResult, strict bool) error {
-	failed, warned := 0, 0
+	failed, warned, ending := 0, 0, 0
 	var printed []printedCheck
 	for _, r := range results {
-		switch r.Level {
-		case ca.LevelFail:
+		switch {
+		case r.Level == ca.LevelFail && r.ID == checkEndsWithin:
+			ending++
+		case r.Level == ca.LevelFail:
 			failed++
-		case ca.LevelWarn:
+		case r.Level == ca.LevelWarn:
 			warned++
 		}
 		printed = append(printed, printedCheck{r.Category, r.ID, r.Level, r.Detail, r.Hint, checksURL + r.ID})
@@ -145,12 +148,14 @@ func (a *app) printChecks(results []checkResult, strict bool) error {
 	err := a.print("CheckReport", struct {
 		Success bool           `json:"success"`
 		Checks  []printedCheck `json:"checks"`
-	}{failed == 0, printed}, func(w *tabwriter.Writer) { a.tableOfChecks(w, results) })
+	}{failed+ending == 0, printed}, func(w *tabwriter.Writer) { a.tableOfChecks(w, results) })
 	switch {
 	case err != nil:
 		return err
 	case failed > 0:
 		return &exitError{code: exitFail}
+	case ending > 0:
+		return &exitError{code: exitAttention}
 	case warned > 0 && strict:
 		return &exitError{code: exitWarn}
 	}

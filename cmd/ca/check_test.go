@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -114,7 +115,7 @@ func testServerChecks(t *testing.T, seen checked) {
 	}
 	for _, r := range rows {
 		t.Run(r.name, func(t *testing.T) {
-			results := statusChecks(healthy(t, now, r.change), now, 0)
+			results := statusChecks(healthy(t, now, r.change), now, time.Hour)
 			seen.note(results)
 			require.ElementsMatch(t, r.want, notWell(results))
 			for _, c := range results {
@@ -127,28 +128,67 @@ func testServerChecks(t *testing.T, seen checked) {
 func TestAnchorLifeIsWarnedOfInTime(t *testing.T) {
 	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 	rows := []struct {
-		name         string
-		left, within time.Duration
-		want         ca.Level
+		name string
+		left time.Duration
+		want ca.Level
 	}{
-		{"years", 3650 * day, 0, ca.LevelOK},
-		{"61 days", 61 * day, 30 * day, ca.LevelOK},
-		{"59 days", 59 * day, 30 * day, ca.LevelWarn},
-		{"29 days, and a limit of 30", 29 * day, 30 * day, ca.LevelFail},
-		{"29 days, and no limit", 29 * day, 0, ca.LevelWarn},
-		{"years, and a limit of more", 3000 * day, 3650 * day, ca.LevelFail},
-		{"over", -time.Second, 0, ca.LevelFail},
+		{"years", 3650 * day, ca.LevelOK},
+		{"61 days", 61 * day, ca.LevelOK},
+		{"59 days", 59 * day, ca.LevelWarn},
+		{"over", -time.Second, ca.LevelFail},
 	}
 	for _, r := range rows {
 		t.Run(r.name, func(t *testing.T) {
 			b := &kedgev1.Bundle{Anchors: []*kedgev1.Anchor{anchorUntil(t, now.Add(r.left), kedgev1.Slot_SLOT_STANDBY)}}
-			results := anchorChecks(b, now, r.within)
+			results := anchorChecks(b, now)
 			require.Equal(t, r.want, results[0].Level, results[0].Detail)
 			require.Equal(t, ca.LevelOK, results[1].Level)
 		})
 	}
-	broken := anchorChecks(&kedgev1.Bundle{Anchors: []*kedgev1.Anchor{{Certificate: []byte{1}}}}, now, 0)
+	broken := anchorChecks(&kedgev1.Bundle{Anchors: []*kedgev1.Anchor{{Certificate: []byte{1}}}}, now)
 	require.Equal(t, ca.LevelFail, broken[0].Level)
+}
+
+// TestFailWithinLooksAtWhatNobodyRenews: an intermediate lives for a week and would
+// fail every pipeline.
+func TestFailWithinLooksAtWhatNobodyRenews(t *testing.T) {
+	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	until := func(left time.Duration) []byte {
+		return anchorUntil(t, now.Add(left), kedgev1.Slot_SLOT_ACTIVE).GetCertificate()
+	}
+	rows := []struct {
+		name   string
+		anchor time.Duration
+		chain  []time.Duration // the intermediate first
+		want   ca.Level
+		code   int
+	}{
+		{"all live", 31 * day, []time.Duration{7 * day, 31 * day}, ca.LevelOK, exitOK},
+		{"an anchor", 29 * day, []time.Duration{7 * day}, ca.LevelFail, exitAttention},
+		{"what is between", 31 * day, []time.Duration{7 * day, 29 * day}, ca.LevelFail, exitAttention},
+		{"without an intermediate", 31 * day, nil, ca.LevelOK, exitOK},
+		{"one that has ended", -day, nil, ca.LevelFail, exitAttention},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			s := &kedgev1.StatusResponse{Bundle: &kedgev1.Bundle{Anchors: []*kedgev1.Anchor{{Certificate: until(row.anchor)}}}, Intermediate: &kedgev1.Intermediate{}}
+			for _, left := range row.chain {
+				s.Intermediate.Chain = append(s.Intermediate.Chain, until(left))
+			}
+			r := endsWithin(s, now, 30*day)
+			require.Equal(t, row.want, r.Level, r.Detail)
+			require.Equal(t, row.want == ca.LevelOK, r.Hint == "")
+
+			a, _, _ := testApp(now)
+			err, code := a.printChecks([]checkResult{r}, false), exitOK
+			var exit *exitError
+			if errors.As(err, &exit) {
+				code = exit.code
+			}
+			require.Equal(t, row.code, code)
+			require.ErrorContains(t, a.printChecks([]checkResult{r, {"x", "ready", ca.LevelFail, "", "x"}}, false), "exit code 1", "a failure is graver")
+		})
+	}
 }
 
 func testModuleChecks(t *testing.T, seen checked) {

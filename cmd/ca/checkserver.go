@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"strings"
 	"time"
 
 	kedgev1 "github.com/kedge-ca/kedge/api/kedge/v1"
@@ -56,7 +57,10 @@ func statusChecks(s *kedgev1.StatusResponse, now time.Time, failWithin time.Dura
 	if s.GetFipsVerdict() != fips.VerdictApproved {
 		results[3].fault(ca.LevelFail, s.GetFipsVerdict()+", "+s.GetFipsModule(), "ca fips --server has the report")
 	}
-	results = append(results, anchorChecks(s.GetBundle(), now, failWithin)...)
+	results = append(results, anchorChecks(s.GetBundle(), now)...)
+	if failWithin > 0 {
+		results = append(results, endsWithin(s, now, failWithin))
+	}
 	results = append(results, issuerChecks(s, now)...)
 	for _, k := range s.GetKeySources() {
 		results = append(results, keySourceCheck(k, now))
@@ -69,7 +73,7 @@ func (r *checkResult) fault(l ca.Level, detail, hint string) {
 	r.Level, r.Detail, r.Hint = l, detail, hint
 }
 
-func anchorChecks(b *kedgev1.Bundle, now time.Time, failWithin time.Duration) []checkResult {
+func anchorChecks(b *kedgev1.Bundle, now time.Time) []checkResult {
 	var results []checkResult
 	standby := checkResult{"authority", "standby-present", ca.LevelWarn, "no standby anchor is published", "an emergency would have to distribute a new anchor first"}
 	for _, anchor := range b.GetAnchors() {
@@ -83,10 +87,7 @@ func anchorChecks(b *kedgev1.Bundle, now time.Time, failWithin time.Duration) []
 		}
 		r := lifeCheck("anchor-life", fmt.Sprintf("anchor %.8s (%s)", ca.AnchorIDOf(cert), cert.Subject.CommonName), cert.NotAfter.Sub(now), warnAnchor)
 		if r.Level == ca.LevelWarn {
-			r.Hint = "rotate it now: it takes weeks to reach every workload"
-		}
-		if left := cert.NotAfter.Sub(now); left > 0 && left < failWithin {
-			r.fault(ca.LevelFail, r.Detail, "--fail-within was given")
+			r.Hint = "rotate it now: it takes weeks to reach every workload; ca rotate plan"
 		}
 		results = append(results, r)
 	}
@@ -94,6 +95,39 @@ func anchorChecks(b *kedgev1.Bundle, now time.Time, failWithin time.Duration) []
 		results = append(results, checkResult{"authority", "anchor-life", ca.LevelFail, "there is no bundle", "look at the server's log"})
 	}
 	return append(results, standby)
+}
+
+// checkEndsWithin is what --fail-within asks for, and has an exit code of its own.
+const checkEndsWithin = "ends-within"
+
+// endsWithin looks for the end of everything that no upkeep renews: the anchors, and
+// the certificates between them and the intermediate. The intermediate itself lives for
+// days and has a check of its own.
+func endsWithin(s *kedgev1.StatusResponse, now time.Time, limit time.Duration) checkResult {
+	r := checkResult{"authority", checkEndsWithin, ca.LevelOK, "nothing that an operator renews ends within " + short(limit), ""}
+	named := map[string][][]byte{"anchor": nil, "the chain's": nil}
+	for _, a := range s.GetBundle().GetAnchors() {
+		named["anchor"] = append(named["anchor"], a.GetCertificate())
+	}
+	if chain := s.GetIntermediate().GetChain(); len(chain) > 1 {
+		named["the chain's"] = chain[1:]
+	}
+	var ending []string
+	for _, what := range []string{"anchor", "the chain's"} {
+		for _, der := range named[what] {
+			cert, err := x509.ParseCertificate(der)
+			switch {
+			case err != nil:
+				ending = append(ending, what+": "+err.Error())
+			case cert.NotAfter.Sub(now) < limit:
+				ending = append(ending, fmt.Sprintf("%s %.8s (%s) ends %s", what, ca.AnchorIDOf(cert), cert.Subject.CommonName, relative(cert.NotAfter, now)))
+			}
+		}
+	}
+	if len(ending) > 0 {
+		r.fault(ca.LevelFail, strings.Join(ending, "; "), "start a rotation in time: ca rotate plan")
+	}
+	return r
 }
 
 // issuerChecks are about what signs and what serves.
