@@ -275,7 +275,7 @@ func recordError(err error) error {
 // record is the durable intent of p.
 func (p *prepared) record(caller Caller) Record {
 	return Record{
-		Serial: p.serialHex(), Identity: p.grant.identity.id, DNSNames: p.grant.profile.hostNames(),
+		Serial: p.serialHex(), Identity: p.grant.identity.id, DNSNames: p.grant.hosts.text(),
 		Evidence: caller.evidence, Profile: p.grant.profile.name,
 		KeyHash: p.request.keyHash, TBSHash: sha256.Sum256(p.tbs),
 		Issuer: p.snapshot.intermediate.KeyID(), Anchor: p.snapshot.intermediate.anchorID,

@@ -17,6 +17,7 @@ import (
 type leafWant struct {
 	profile  *Profile
 	identity Identity
+	hosts    hosts
 	spki     []byte
 	keyID    []byte
 	issuer   *Intermediate
@@ -39,6 +40,7 @@ var leafChecks = []leafCheck{
 	{"leaf-issuer", "RFC 5280 §4.1.2.4", checkIssuer},
 	{"leaf-subject-empty", "X509-SVID §2", checkSubject},
 	{"leaf-identity", "X509-SVID §2", checkIdentityNames},
+	{"leaf-account-name", "docs/certificate-spec.md", checkAccountName},
 	{"leaf-public-key", "RFC 5280 §4.1.2.7", checkPublicKey},
 	{"leaf-not-ca", "X509-SVID §4.1", checkNotCA},
 	{"leaf-key-usage", "X509-SVID §4.3", checkKeyUsage},
@@ -96,7 +98,7 @@ func checkIdentityNames(c *x509.Certificate, w leafWant) error {
 	if len(c.URIs) != 1 {
 		return fmt.Errorf("%d URI names", len(c.URIs))
 	}
-	granted := w.profile.hosts
+	granted := w.hosts
 	if !slices.Equal(c.DNSNames, granted.dnsNames) || len(c.IPAddresses) != len(granted.addrs) {
 		return fmt.Errorf("host names are not the profile's")
 	}
@@ -110,6 +112,24 @@ func checkIdentityNames(c *x509.Certificate, w leafWant) error {
 		}
 	}
 	return fmt.Errorf("alternative name is not critical or has other bytes")
+}
+
+// checkAccountName reads the DNS name backwards: the service account that it names
+// must be the one of the identity.
+func checkAccountName(c *x509.Certificate, w leafWant) error {
+	if w.profile.account == "" {
+		return nil
+	}
+	if len(c.DNSNames) != 1 || len(c.IPAddresses) != 0 {
+		return fmt.Errorf("%d DNS names and %d addresses", len(c.DNSNames), len(c.IPAddresses))
+	}
+	account, rest, _ := strings.Cut(c.DNSNames[0], ".")
+	namespace, domain, _ := strings.Cut(rest, ".")
+	own, err := w.identity.TrustDomain().ServiceAccount(namespace, account)
+	if err != nil || own != w.identity || domain != w.profile.account {
+		return fmt.Errorf("DNS name %q is not that of %s", c.DNSNames[0], w.identity)
+	}
+	return nil
 }
 
 func checkPublicKey(c *x509.Certificate, w leafWant) error {

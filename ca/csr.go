@@ -21,6 +21,7 @@ const (
 type RequestOptions struct {
 	TTL       time.Duration // 0 asks for the profile's default
 	Profile   string        // "" leaves the choice to policy
+	DNSName   string        // asked for beside the CSR, which must then name it and nothing else; "": a CSR for a SPIFFE ID
 	RequestID string        // joins log, record and the client's error
 	Now       time.Time     // judges keys whose approval ends on a date
 }
@@ -33,6 +34,7 @@ type Request struct {
 	spki      []byte // DER SubjectPublicKeyInfo
 	keyHash   [32]byte
 	asked     string // the one URI SAN, "" if none
+	dnsName   string // the one DNS SAN, "" if none was asked for
 	ttl       time.Duration
 	profile   string
 	requestID string
@@ -78,7 +80,7 @@ func ParseRequest(der []byte, o RequestOptions, policy fips.Policy) (Request, er
 	if o.TTL < 0 {
 		return Request{}, Refuse(ReasonTTL, "negative lifetime %s", o.TTL)
 	}
-	asked, err := readStructure(der)
+	asked, err := csrContract{dnsName: o.DNSName}.read(der)
 	if err != nil {
 		return Request{}, err
 	}
@@ -104,7 +106,7 @@ func ParseRequest(der []byte, o RequestOptions, policy fips.Policy) (Request, er
 	return Request{
 		pub: csr.PublicKey, spki: csr.RawSubjectPublicKeyInfo,
 		keyHash: sha256.Sum256(csr.RawSubjectPublicKeyInfo),
-		asked:   asked, ttl: o.TTL, profile: o.Profile, requestID: o.RequestID,
+		asked:   asked, dnsName: o.DNSName, ttl: o.TTL, profile: o.Profile, requestID: o.RequestID,
 	}, nil
 }
 

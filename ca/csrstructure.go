@@ -2,6 +2,7 @@ package ca
 
 import (
 	"encoding/asn1"
+	"slices"
 
 	"golang.org/x/crypto/cryptobyte"
 	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
@@ -10,6 +11,7 @@ import (
 // Object identifiers of RFC 5280 §4.2.1 and RFC 2985 §5.4.2.
 var (
 	oidExtensionRequest = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 14}
+	oidCommonName       = asn1.ObjectIdentifier{2, 5, 4, 3}
 	oidOrganization     = asn1.ObjectIdentifier{2, 5, 4, 10}
 
 	oidSubjectKeyID     = asn1.ObjectIdentifier{2, 5, 29, 14}
@@ -30,11 +32,19 @@ const (
 	tagIP  = cbasn1.Tag(0x80 | 7)
 )
 
-// readStructure walks a PKCS#10 request (RFC 2986 §4.1) and refuses every part
-// that a workload's request has no use for. It returns the one URI that the
-// request asks for, "" if none. The bytes of the URI are returned as they stand:
-// url.Parse would give two spellings one meaning.
-func readStructure(der []byte) (string, error) {
+// csrContract is what a CSR may hold. Its zero value is that of a CSR for a SPIFFE
+// ID or for no name.
+type csrContract struct {
+	// dnsName, if set, must be the one name of the CSR, and may be its common name:
+	// what Linkerd's proxies send.
+	dnsName string
+}
+
+// read walks a PKCS#10 request (RFC 2986 §4.1) and refuses every part that a
+// workload's request has no use for. It returns the one URI that the request asks
+// for, "" if none. The bytes of the URI are returned as they stand: url.Parse would
+// give two spellings one meaning.
+func (c csrContract) read(der []byte) (string, error) {
 	input := cryptobyte.String(der)
 	var request, info cryptobyte.String
 	if !input.ReadASN1(&request, cbasn1.SEQUENCE) || !input.Empty() || !request.ReadASN1(&info, cbasn1.SEQUENCE) {
@@ -44,18 +54,20 @@ func readStructure(der []byte) (string, error) {
 	if !info.SkipASN1(cbasn1.INTEGER) || !info.ReadASN1(&subject, cbasn1.SEQUENCE) || !info.SkipASN1(cbasn1.SEQUENCE) {
 		return "", Refuse(ReasonCSREncoding, "incomplete request information")
 	}
-	if err := readSubject(subject); err != nil {
+	if err := c.readSubject(subject); err != nil {
 		return "", err
 	}
 	if !info.ReadASN1(&attributes, cbasn1.Tag(0).Constructed().ContextSpecific()) || !info.Empty() {
 		return "", Refuse(ReasonCSREncoding, "bytes after the attributes")
 	}
-	return readAttributes(attributes)
+	return c.readAttributes(attributes)
 }
 
-// readSubject accepts the two subjects that proxies send: none at all (ztunnel),
-// and a single empty Organization (Istio's pilot-agent).
-func readSubject(subject cryptobyte.String) error {
+// readSubject accepts the subjects that proxies send: none at all (ztunnel), a
+// single empty Organization (Istio's pilot-agent), and where a DNS name is asked
+// for, that name as the CommonName (Linkerd's proxy), however long: X.520 allows 64
+// bytes, and as nothing of a subject is copied, no certificate breaks that.
+func (c csrContract) readSubject(subject cryptobyte.String) error {
 	if subject.Empty() {
 		return nil
 	}
@@ -65,15 +77,21 @@ func readSubject(subject cryptobyte.String) error {
 	ok := subject.ReadASN1(&rdn, cbasn1.SET) && subject.Empty() &&
 		rdn.ReadASN1(&attribute, cbasn1.SEQUENCE) && rdn.Empty() &&
 		attribute.ReadASN1ObjectIdentifier(&oid) && attribute.ReadAnyASN1(&value, &tag) && attribute.Empty()
-	if !ok || !oid.Equal(oidOrganization) || !value.Empty() {
-		return Refuse(ReasonCSRSubject, "subject is neither empty nor a single empty organization")
+	isText := tag == cbasn1.UTF8String || tag == cbasn1.PrintableString
+	switch {
+	case ok && oid.Equal(oidOrganization) && value.Empty():
+		return nil
+	case ok && oid.Equal(oidCommonName) && isText && c.dnsName != "" && string(value) == c.dnsName:
+		return nil
+	case c.dnsName != "":
+		return Refuse(ReasonCSRSubject, "subject is neither empty nor the common name %q", c.dnsName)
 	}
-	return nil
+	return Refuse(ReasonCSRSubject, "subject is neither empty nor a single empty organization")
 }
 
-func readAttributes(attributes cryptobyte.String) (string, error) {
+func (c csrContract) readAttributes(attributes cryptobyte.String) (string, error) {
 	if attributes.Empty() {
-		return "", nil
+		return "", c.checkNamed(false)
 	}
 	var attribute, values, extensions cryptobyte.String
 	var oid asn1.ObjectIdentifier
@@ -87,10 +105,10 @@ func readAttributes(attributes cryptobyte.String) (string, error) {
 		!values.ReadASN1(&extensions, cbasn1.SEQUENCE) || !values.Empty() {
 		return "", Refuse(ReasonCSREncoding, "malformed extension request")
 	}
-	return readExtensions(extensions)
+	return c.readExtensions(extensions)
 }
 
-func readExtensions(extensions cryptobyte.String) (string, error) {
+func (c csrContract) readExtensions(extensions cryptobyte.String) (string, error) {
 	var asked string
 	var seen []asn1.ObjectIdentifier
 	for !extensions.Empty() {
@@ -107,7 +125,7 @@ func readExtensions(extensions cryptobyte.String) (string, error) {
 			}
 		}
 		seen = append(seen, oid)
-		uri, err := readExtension(oid, value)
+		uri, err := c.readExtension(oid, value)
 		if err != nil {
 			return "", err
 		}
@@ -115,7 +133,15 @@ func readExtensions(extensions cryptobyte.String) (string, error) {
 			asked = uri
 		}
 	}
-	return asked, nil
+	return asked, c.checkNamed(slices.ContainsFunc(seen, oidSubjectAltName.Equal))
+}
+
+// checkNamed refuses a CSR without the name that it must have.
+func (c csrContract) checkNamed(hasNames bool) error {
+	if c.dnsName != "" && !hasNames {
+		return Refuse(ReasonCSRNames, "no DNS name")
+	}
+	return nil
 }
 
 func skipCritical(extension *cryptobyte.String) bool {
@@ -128,10 +154,10 @@ func skipCritical(extension *cryptobyte.String) bool {
 
 // readExtension accepts the extensions that real proxies ask for, within the
 // values that a workload's certificate has anyway, and refuses all others.
-func readExtension(oid asn1.ObjectIdentifier, value cryptobyte.String) (string, error) {
+func (c csrContract) readExtension(oid asn1.ObjectIdentifier, value cryptobyte.String) (string, error) {
 	switch {
 	case oid.Equal(oidSubjectAltName):
-		return readAltNames(value)
+		return c.readAltNames(value)
 	case oid.Equal(oidBasicConstraints):
 		return "", readBasicConstraints(value)
 	case oid.Equal(oidKeyUsage):
@@ -142,12 +168,18 @@ func readExtension(oid asn1.ObjectIdentifier, value cryptobyte.String) (string, 
 	return "", Refuse(ReasonCSRExtension, "extension %s", oid)
 }
 
-// readAltNames wants exactly one URI and nothing else. Several URIs are how
-// CVE-2022-40716 got one workload another's identity.
-func readAltNames(value cryptobyte.String) (string, error) {
-	var names, uri cryptobyte.String
+// readAltNames wants exactly one URI and nothing else, or exactly the DNS name.
+// Several URIs are how CVE-2022-40716 got one workload another's identity.
+func (c csrContract) readAltNames(value cryptobyte.String) (string, error) {
+	var names, uri, dns cryptobyte.String
 	if !value.ReadASN1(&names, cbasn1.SEQUENCE) || !value.Empty() {
 		return "", Refuse(ReasonCSREncoding, "malformed subject alternative name")
+	}
+	if c.dnsName != "" {
+		if !names.ReadASN1(&dns, tagDNS) || !names.Empty() || string(dns) != c.dnsName {
+			return "", Refuse(ReasonCSRNames, "not exactly the DNS name %q", c.dnsName)
+		}
+		return "", nil
 	}
 	if !names.ReadASN1(&uri, tagURI) || !names.Empty() || uri.Empty() {
 		return "", Refuse(ReasonCSRNames, "not exactly one URI")

@@ -49,3 +49,37 @@ func FuzzIssue(f *testing.F) {
 		require.NoError(t, err)
 	})
 }
+
+// FuzzIssueForAName is the same for a caller that asks for its DNS name, as
+// Linkerd's proxies do.
+func FuzzIssueForAName(f *testing.F) {
+	c := catest.New(f)
+	c.Authority.SetPolicy(linkerdPolicy(f, c))
+	key := catest.GenerateKey(f, fips.ECDSAP256)
+	f.Add(namedCSR(f, key, ownName), ownName)
+	f.Add(namedCSR(f, key, "db.default."+accounts), "db.default."+accounts)
+	f.Add(catest.CSR(f, key, ownURI), "")
+	caller := c.Caller(f, "web")
+	f.Fuzz(func(t *testing.T, der []byte, name string) {
+		request, err := ca.ParseRequest(der, ca.RequestOptions{Now: catest.Start, DNSName: name}, c.FIPS)
+		if err != nil {
+			require.Equal(t, ca.Malformed, ca.ReasonOf(err).Class(), "%v", err)
+			return
+		}
+		issued, err := c.Authority.Issue(t.Context(), caller, request)
+		if err != nil {
+			require.Contains(t, []ca.Class{ca.Denied, ca.Malformed}, ca.ReasonOf(err).Class(), "%v", err)
+			return
+		}
+		require.Contains(t, []string{"", ownName}, name)
+		leaf, err := x509.ParseCertificate(issued.Leaf)
+		require.NoError(t, err)
+		require.Equal(t, []string{ownName}, leaf.DNSNames)
+		require.Len(t, leaf.URIs, 1)
+		require.Equal(t, ownURI, leaf.URIs[0].String())
+		require.Empty(t, leaf.IPAddresses)
+		require.Empty(t, leaf.EmailAddresses)
+		require.Empty(t, leaf.Subject.Names)
+		require.NoError(t, leaf.CheckSignatureFrom(c.Intermediate.Certificate()))
+	})
+}

@@ -48,6 +48,11 @@ func goldenCertificates(t *testing.T) map[string]*x509.Certificate {
 		require.NoError(t, err)
 		certs["server-"+kind], err = x509.ParseCertificate(issued.Leaf)
 		require.NoError(t, err)
+		c.Authority.SetPolicy(linkerdPolicy(t, c))
+		issued, err = c.Authority.Issue(t.Context(), c.Caller(t, "web"), c.Request(t, fixedKey(t, "leaf-p256"), ""))
+		require.NoError(t, err)
+		certs["linkerd-"+kind], err = x509.ParseCertificate(issued.Leaf)
+		require.NoError(t, err)
 	}
 	return certs
 }

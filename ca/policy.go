@@ -46,6 +46,7 @@ type rule struct {
 type Grant struct {
 	identity Identity
 	profile  *Profile
+	hosts    hosts
 	maxTTL   time.Duration
 	rule     string
 }
@@ -140,9 +141,27 @@ func (p *Policy) Grant(caller Caller, req Request) (Grant, error) {
 		if req.profile != "" && req.profile != r.profile.name {
 			continue
 		}
-		return Grant{identity: id, profile: r.profile, maxTTL: r.MaxTTL, rule: r.Name}, nil
+		return r.grant(id, req)
 	}
 	return Grant{}, Refuse(ReasonPolicy, "no rule grants anything to %s by %s", id, caller.evidence.Method)
+}
+
+// grant is what the rule gives to id: the names are the profile's, or follow from
+// the identity, and a name that was asked for must be among them.
+func (r *rule) grant(id Identity, req Request) (Grant, error) {
+	if err := r.profile.checkKeyType(req.pub); err != nil {
+		return Grant{}, err
+	}
+	granted, err := r.profile.hostsOf(id)
+	switch {
+	case err != nil && req.dnsName == "":
+		return Grant{}, &Error{Reason: ReasonPolicy, Err: err}
+	case err != nil:
+		return Grant{}, &Error{Reason: ReasonCSRIdentity, Err: err}
+	case req.dnsName != "" && (r.profile.account == "" || granted.dnsNames[0] != req.dnsName):
+		return Grant{}, Refuse(ReasonCSRIdentity, "the request is for %q, profile %s grants %s the names %q", req.dnsName, r.profile.name, id, granted.dnsNames)
+	}
+	return Grant{identity: id, profile: r.profile, hosts: granted, maxTTL: r.MaxTTL, rule: r.Name}, nil
 }
 
 func (r *rule) matches(caller Caller) bool {

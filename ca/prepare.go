@@ -52,7 +52,7 @@ func prepare(s *snapshot, grant Grant, r Request, now time.Time) (*prepared, err
 		serial: p.serial, algorithm: issuer.scheme.AlgorithmIdentifier,
 		issuer: issuer.cert.RawSubject, notBefore: p.notBefore, notAfter: p.notAfter,
 		subject: emptyName, spki: r.spki,
-		extensions: grant.profile.extensions(r, grant.identity, keyID, issuer.cert.SubjectKeyId),
+		extensions: grant.profile.extensions(r, grant, keyID, issuer.cert.SubjectKeyId),
 	}
 	if p.tbs, err = t.encode(); err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func prepare(s *snapshot, grant Grant, r Request, now time.Time) (*prepared, err
 		return nil, fmt.Errorf("reading back the leaf before signing: %w", err)
 	}
 	want := leafWant{
-		profile: grant.profile, identity: grant.identity, spki: r.spki, keyID: keyID,
+		profile: grant.profile, identity: grant.identity, hosts: grant.hosts, spki: r.spki, keyID: keyID,
 		issuer: issuer, now: now, ttl: ttl,
 	}
 	if err := checkLeaf(parsed, want); err != nil {

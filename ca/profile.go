@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"slices"
 	"time"
+
+	"github.com/kedge-ca/kedge/fips"
 )
 
 // Bounds that no configuration passes.
@@ -33,6 +35,10 @@ type ProfileConfig struct {
 	DNSNames   []string      // granted beside the identity; none for workloads
 	Addresses  []netip.Addr  // granted beside the identity; none for workloads
 	Verifiers  VerifierClass // ClassRenewal ("") or ClassRestart, for holders that read their anchors when they start
+	// AccountDomain, if set, grants service accounts the DNS name
+	// <account>.<namespace>.<AccountDomain> beside the identity, and nothing to others.
+	AccountDomain string
+	KeyTypes      []fips.KeyType // of the keys that are certified; none: what the FIPS policy allows
 }
 
 // Profile is a checked kind of leaf certificate.
@@ -45,6 +51,8 @@ type Profile struct {
 	usages     []asn1.ObjectIdentifier
 	hosts      hosts
 	verifiers  VerifierClass
+	account    string // domain of the service accounts' DNS names; "" grants none
+	keyTypes   []fips.KeyType
 	// Extensions that are the same in every leaf of the profile.
 	usageEC, usageRSA, extUsage, basic extension
 }
@@ -84,9 +92,13 @@ func NewProfile(c ProfileConfig) (*Profile, error) {
 			return nil, fmt.Errorf("profile %s: address %q is not a plain IPv4 or IPv6 address", c.Name, addr)
 		}
 	}
+	if err := c.checkAccountDomain(); err != nil {
+		return nil, fmt.Errorf("profile %s: %w", c.Name, err)
+	}
 	p := &Profile{
 		name: c.Name, defaultTTL: c.DefaultTTL, minTTL: c.MinTTL, maxTTL: c.MaxTTL,
 		backdate: c.Backdate, hosts: hosts{c.DNSNames, c.Addresses}, verifiers: c.Verifiers,
+		account: c.AccountDomain, keyTypes: slices.Clone(c.KeyTypes),
 		usages:  []asn1.ObjectIdentifier{oidServerAuth, oidClientAuth},
 		usageEC: keyUsage(0), usageRSA: keyUsage(0, 2), basic: notCA(),
 	}
@@ -125,7 +137,7 @@ func (p *Profile) backdateFor(ttl time.Duration) time.Duration {
 
 // extensions lists the extensions of a leaf, in the order in which
 // crypto/x509 writes them, so that the standard library can be the tests' oracle.
-func (p *Profile) extensions(req Request, identity Identity, keyID, issuerKeyID []byte) []extension {
+func (p *Profile) extensions(req Request, g Grant, keyID, issuerKeyID []byte) []extension {
 	usage := p.usageEC
 	if _, isRSA := req.pub.(*rsa.PublicKey); isRSA {
 		usage = p.usageRSA // keyEncipherment is for RSA key transport only
@@ -133,20 +145,8 @@ func (p *Profile) extensions(req Request, identity Identity, keyID, issuerKeyID 
 	return []extension{
 		usage, p.extUsage, p.basic,
 		subjectKeyID(keyID), authorityKeyID(issuerKeyID),
-		altNames(p.hosts, identity.String(), true),
+		altNames(g.hosts, g.identity.String(), true),
 	}
-}
-
-// hostNames are the network names that the profile grants, as text.
-func (p *Profile) hostNames() []string {
-	if len(p.hosts.addrs) == 0 {
-		return p.hosts.dnsNames
-	}
-	names := slices.Clone(p.hosts.dnsNames)
-	for _, addr := range p.hosts.addrs {
-		names = append(names, addr.String())
-	}
-	return names
 }
 
 func setDefault(d *time.Duration, value time.Duration) {

@@ -124,7 +124,7 @@ var reasons = map[Reason]reasonInfo{
 	ReasonCSRExtension:    {Malformed, "The CSR asks for an extension that workloads do not get."},
 	ReasonCSRCA:           {Malformed, "The CSR asks for the right to sign certificates."},
 	ReasonCSRUsage:        {Malformed, "The CSR asks for a key usage that workloads do not get."},
-	ReasonCSRNames:        {Malformed, "The CSR must ask for no name or for exactly one SPIFFE ID."},
+	ReasonCSRNames:        {Malformed, "The CSR must ask for no name or for exactly one SPIFFE ID; in Linkerd's protocol, for exactly the DNS name of the request."},
 	ReasonCSRIdentity:     {Denied, "The CSR asks for a name that is not the caller's own."},
 	ReasonTTL:             {Malformed, "The requested lifetime is not usable."},
 	ReasonProfile:         {Malformed, "There is no certificate profile of that name."},

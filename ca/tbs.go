@@ -4,6 +4,7 @@ import (
 	"encoding/asn1"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -115,13 +116,27 @@ func authorityKeyID(id []byte) extension {
 	return extension{oid: oidAuthorityKeyID, value: b.BytesOrPanic()}
 }
 
-// hosts are the network names of a server's certificate; workloads have none.
+// hosts are the network names beside the identity: those of a server, or the one
+// DNS name of a service account; most workloads have none.
 type hosts struct {
 	dnsNames []string
 	addrs    []netip.Addr
 }
 
-// altNames holds DNS names and addresses first and one URI last. It is critical
+// text is every name as text, as a record keeps it.
+func (h hosts) text() []string {
+	if len(h.addrs) == 0 {
+		return h.dnsNames
+	}
+	names := slices.Clone(h.dnsNames)
+	for _, addr := range h.addrs {
+		names = append(names, addr.String())
+	}
+	return names
+}
+
+// altNames holds DNS names and addresses first and one URI last: Linkerd's proxy
+// takes the first name that it can read for the identity of its peer. It is critical
 // exactly where the subject is empty (RFC 5280 §4.2.1.6).
 func altNames(h hosts, uri string, critical bool) extension {
 	b := cryptobyte.NewBuilder(make([]byte, 0, len(uri)+8))

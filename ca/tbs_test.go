@@ -88,6 +88,7 @@ func TestEachCheckFindsItsFault(t *testing.T) {
 		"leaf-issuer":        func(c *x509.Certificate) { c.RawIssuer = emptyName },
 		"leaf-subject-empty": func(c *x509.Certificate) { c.RawSubject = []byte{0x30, 0x01, 0x00} },
 		"leaf-identity":      func(c *x509.Certificate) { c.DNSNames = []string{"evil"} },
+		"leaf-account-name":  func(c *x509.Certificate) { c.DNSNames = []string{"web.other." + testAccounts} },
 		"leaf-public-key":    func(c *x509.Certificate) { c.RawSubjectPublicKeyInfo = other },
 		"leaf-not-ca":        func(c *x509.Certificate) { c.IsCA = true },
 		"leaf-key-usage":     func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCertSign },
@@ -116,6 +117,26 @@ func TestEachCheckFindsItsFault(t *testing.T) {
 	}
 }
 
+// testAccounts is the domain of the DNS names of service accounts.
+const testAccounts = "serviceaccount.identity.linkerd.cluster.local"
+
+// TestTheNameOfAnAccountIsReadBackwards: a DNS name of another account, namespace
+// or domain, or beside a second one, is no name of the identity.
+func TestTheNameOfAnAccountIsReadBackwards(t *testing.T) {
+	good, want := goodLeaf(t)
+	require.NoError(t, checkAccountName(good, want))
+	for _, names := range [][]string{
+		nil, {""}, {"web"}, {"web.default"}, {"web.default." + testAccounts + "."}, {"web.default.other.local"},
+		{"web.other." + testAccounts}, {"db.default." + testAccounts}, {"default.web." + testAccounts},
+		{"WEB.default." + testAccounts}, {"*.default." + testAccounts}, {"x.web.default." + testAccounts},
+		{"web.default." + testAccounts, "web.default." + testAccounts},
+	} {
+		bad := *good
+		bad.DNSNames = names
+		require.Error(t, checkAccountName(&bad, want), "%q", names)
+	}
+}
+
 // goodLeaf is a leaf that passes every check, and what it was checked against.
 func goodLeaf(t *testing.T) (*x509.Certificate, leafWant) {
 	t.Helper()
@@ -138,7 +159,7 @@ func goodLeaf(t *testing.T) (*x509.Certificate, leafWant) {
 	require.NoError(t, err)
 	issuer, err := NewIntermediate(IntermediateConfig{[]*x509.Certificate{cert}, bundle, key, policy})
 	require.NoError(t, err)
-	profile, err := NewProfile(ProfileConfig{Name: "workload"})
+	profile, err := NewProfile(ProfileConfig{Name: "linkerd", AccountDomain: testAccounts})
 	require.NoError(t, err)
 	id, err := domain.ServiceAccount("default", "web")
 	require.NoError(t, err)
@@ -148,7 +169,9 @@ func goodLeaf(t *testing.T) (*x509.Certificate, leafWant) {
 	require.NoError(t, err)
 	request, err := ParseRequest(csr, RequestOptions{Now: now}, policy)
 	require.NoError(t, err)
-	p, err := prepare(&snapshot{intermediate: issuer, bundle: bundle}, Grant{identity: id, profile: profile}, request, now)
+	names, err := profile.hostsOf(id)
+	require.NoError(t, err)
+	p, err := prepare(&snapshot{intermediate: issuer, bundle: bundle}, Grant{identity: id, profile: profile, hosts: names}, request, now)
 	require.NoError(t, err)
 	der, err := p.sign()
 	require.NoError(t, err)
@@ -156,5 +179,5 @@ func goodLeaf(t *testing.T) (*x509.Certificate, leafWant) {
 	require.NoError(t, err)
 	keyID, err := fips.KeyIDFromSPKI(request.spki)
 	require.NoError(t, err)
-	return leaf, leafWant{profile: profile, identity: id, spki: request.spki, keyID: keyID, issuer: issuer, now: now, ttl: DefaultLeafTTL}
+	return leaf, leafWant{profile: profile, identity: id, hosts: names, spki: request.spki, keyID: keyID, issuer: issuer, now: now, ttl: DefaultLeafTTL}
 }
