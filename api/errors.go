@@ -19,9 +19,10 @@ type Protocol string
 
 // The protocols.
 const (
-	ProtocolKedge Protocol = "kedge"
-	ProtocolIstio Protocol = "istio"
-	ProtocolAdmin Protocol = "admin"
+	ProtocolKedge   Protocol = "kedge"
+	ProtocolIstio   Protocol = "istio"
+	ProtocolLinkerd Protocol = "linkerd"
+	ProtocolAdmin   Protocol = "admin"
 )
 
 // ErrorDomain is the domain of ErrorInfo; together with a reason it is unique.
@@ -33,7 +34,8 @@ const helpURL = "https://github.com/kedge-ca/kedge/blob/main/docs/errors.md#"
 // classCodes is the one table of wire codes. Istio's agent retries Canceled,
 // DeadlineExceeded, ResourceExhausted, Aborted, Internal and Unavailable by
 // itself; so what a retry cannot mend must be another code, and what it can mend
-// must be one of these. Every class meets that in every protocol.
+// must be one of these. Every class meets that in every protocol but Linkerd's,
+// whose proxies ask again whatever the code is.
 var classCodes = map[ca.Class]codes.Code{
 	ca.Internal:        codes.Internal,
 	ca.Malformed:       codes.InvalidArgument,
@@ -45,16 +47,34 @@ var classCodes = map[ca.Class]codes.Code{
 	ca.Conflict:        codes.Aborted,
 }
 
+// classOverrides are the classes whose code is another in a protocol. Linkerd's own
+// issuer knows neither Unauthenticated nor PermissionDenied: what is wrong with a
+// token is InvalidArgument, and a name that is not the caller's FailedPrecondition
+// (linkerd2 pkg/identity/service.go).
+var classOverrides = map[Protocol]map[ca.Class]codes.Code{
+	ProtocolLinkerd: {ca.Unauthenticated: codes.InvalidArgument, ca.Denied: codes.FailedPrecondition},
+}
+
 // overrides are the reasons whose code differs from their class's in a protocol.
 var overrides = map[Protocol]map[ca.Reason]codes.Code{
 	ProtocolKedge: {ca.ReasonMethodUnknown: codes.Unimplemented},
 	ProtocolIstio: {ca.ReasonMethodUnknown: codes.Unimplemented},
 	ProtocolAdmin: {ca.ReasonMethodUnknown: codes.Unimplemented},
+	ProtocolLinkerd: {
+		ca.ReasonMethodUnknown: codes.Unimplemented,
+		// Its issuer looks at the names of a CSR before anything else of it.
+		ca.ReasonCSRSubject: codes.FailedPrecondition, ca.ReasonCSRNames: codes.FailedPrecondition,
+		// A token that nobody's key could be asked about: not authenticated, there.
+		ca.ReasonTokenIssuer: codes.FailedPrecondition, ca.ReasonClusterUnknown: codes.FailedPrecondition,
+	},
 }
 
 // Code is the wire code of a reason in a protocol.
 func Code(p Protocol, r ca.Reason) codes.Code {
 	if code, ok := overrides[p][r]; ok {
+		return code
+	}
+	if code, ok := classOverrides[p][r.Class()]; ok {
 		return code
 	}
 	return classCodes[r.Class()]

@@ -137,6 +137,37 @@ func TestEveryReasonHasItsCodeInEveryProtocol(t *testing.T) {
 	}
 }
 
+// linkerdCodes are the reasons whose code in Linkerd's protocol differs from that in
+// the others: what its own issuer answers to the same fault
+// (linkerd2 pkg/identity/service.go).
+var linkerdCodes = map[ca.Reason]codes.Code{
+	ca.ReasonCSRSubject: codes.FailedPrecondition, ca.ReasonCSRNames: codes.FailedPrecondition, ca.ReasonCSRIdentity: codes.FailedPrecondition,
+	ca.ReasonKeyBlocked: codes.FailedPrecondition, ca.ReasonKeyOfCA: codes.FailedPrecondition, ca.ReasonKeyReused: codes.FailedPrecondition,
+	ca.ReasonPolicy: codes.FailedPrecondition, ca.ReasonImpersonation: codes.FailedPrecondition,
+	ca.ReasonBundleForeign: codes.FailedPrecondition, ca.ReasonBundleForked: codes.FailedPrecondition, ca.ReasonBundleSignature: codes.FailedPrecondition,
+	ca.ReasonTokenIssuer: codes.FailedPrecondition, ca.ReasonClusterUnknown: codes.FailedPrecondition,
+
+	ca.ReasonNoCredentials: codes.InvalidArgument, ca.ReasonCredentialsDiffer: codes.InvalidArgument,
+	ca.ReasonTokenMalformed: codes.InvalidArgument, ca.ReasonTokenTooLarge: codes.InvalidArgument,
+	ca.ReasonTokenAlgorithm: codes.InvalidArgument, ca.ReasonTokenHeader: codes.InvalidArgument,
+	ca.ReasonTokenKeyUnknown: codes.InvalidArgument, ca.ReasonTokenSignature: codes.InvalidArgument,
+	ca.ReasonTokenAudience: codes.InvalidArgument, ca.ReasonTokenExpired: codes.InvalidArgument,
+	ca.ReasonTokenNotYet: codes.InvalidArgument, ca.ReasonTokenLifetime: codes.InvalidArgument,
+	ca.ReasonTokenSubject: codes.InvalidArgument, ca.ReasonTokenUnbound: codes.InvalidArgument, ca.ReasonTokenUsed: codes.InvalidArgument,
+	ca.ReasonCertificateInvalid: codes.InvalidArgument, ca.ReasonCertificateExpired: codes.InvalidArgument, ca.ReasonCertificateNames: codes.InvalidArgument,
+}
+
+func TestEveryReasonHasItsCodeInLinkerdsProtocol(t *testing.T) {
+	for _, reason := range ca.Reasons() {
+		want, differs := linkerdCodes[reason]
+		if !differs {
+			want = wireCodes[reason].code
+		}
+		require.Equal(t, want, api.Code(api.ProtocolLinkerd, reason), reason)
+		require.NotContains(t, []codes.Code{codes.Unauthenticated, codes.PermissionDenied}, want, reason)
+	}
+}
+
 func TestPilotAgentRetriesExactlyWhatARetryCanMend(t *testing.T) {
 	for reason, want := range wireCodes {
 		require.Equal(t, want.helps, pilotRetries[api.Code(api.ProtocolIstio, reason)], reason)

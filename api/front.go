@@ -35,7 +35,15 @@ type Order struct {
 	CSR             []byte        // DER
 	TTL             time.Duration // 0 asks for the default
 	Profile         string        // "" leaves the choice to policy
+	DNSName         string        // asked for beside the CSR, which must name it; "": a CSR for a SPIFFE ID
 	CertificateOnly bool          // renewal: a token is not looked at
+	Token           *MessageToken // the token of a protocol that carries it in its message; nil: it is in a header
+}
+
+// MessageToken is a token that came in a message. Headers are not looked at then.
+type MessageToken struct {
+	Value string
+	Door  authn.Door
 }
 
 // FrontConfig is what a Front is made of; all fields are needed.
@@ -63,6 +71,9 @@ func NewFront(c FrontConfig) (*Front, error) {
 // maxProfile is the length of the longest name that a profile can have.
 const maxProfile = 63
 
+// maxDNSName is the length of the longest DNS name, as text (RFC 1035 §2.3.4).
+const maxDNSName = 253
+
 // check refuses by size alone, before anything is computed or logged.
 func (o *Order) check() error {
 	switch {
@@ -70,6 +81,10 @@ func (o *Order) check() error {
 		return ca.Refuse(ca.ReasonCSRTooLarge, "DER of %d bytes, limit %d", len(o.CSR), ca.MaxCSRDER)
 	case len(o.Profile) > maxProfile:
 		return ca.Refuse(ca.ReasonProfile, "name of %d bytes, limit %d", len(o.Profile), maxProfile)
+	case len(o.DNSName) > maxDNSName:
+		return ca.Refuse(ca.ReasonRequest, "DNS name of %d bytes, limit %d", len(o.DNSName), maxDNSName)
+	case o.Token != nil && o.Token.Value == "":
+		return ca.Refuse(ca.ReasonNoCredentials, "no token in the message")
 	}
 	return nil
 }
@@ -112,7 +127,7 @@ func (f *Front) fill(ctx context.Context, o Order) (ca.Issued, error) {
 		return ca.Issued{}, err
 	}
 	request, err := ca.ParseRequest(o.CSR, ca.RequestOptions{
-		TTL: o.TTL, Profile: o.Profile, RequestID: RequestID(ctx), Now: authenticated,
+		TTL: o.TTL, Profile: o.Profile, DNSName: o.DNSName, RequestID: RequestID(ctx), Now: authenticated,
 	}, f.c.Issuer.Policy())
 	parsed := f.c.Now()
 	f.c.Metrics.stageParse.Observe(parsed.Sub(authenticated).Seconds())
@@ -133,7 +148,9 @@ func (f *Front) authenticate(ctx context.Context, o Order) (ca.Caller, error) {
 	if o.CertificateOnly {
 		return f.c.Authenticator().AuthenticateCertificate(ctx, c, f.c.Issuer.Bundle())
 	}
-	if err := readMetadata(ctx, &c); err != nil {
+	if o.Token != nil {
+		c.Token, c.Door = o.Token.Value, o.Token.Door
+	} else if err := readMetadata(ctx, &c); err != nil {
 		return ca.Caller{}, err
 	}
 	return f.c.Authenticator().Authenticate(ctx, c, f.c.Issuer.Bundle())

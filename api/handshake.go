@@ -36,6 +36,7 @@ type gatedCredentials struct {
 	drain   context.Context // over when the server drains
 	metrics *Metrics
 	log     *slog.Logger
+	noALPN  bool // a client may offer no protocol
 }
 
 // ServerHandshake shakes hands as slots are free.
@@ -79,7 +80,8 @@ func (g *gatedCredentials) shake(gated *gatedConn) (secured net.Conn, info crede
 	if err != nil {
 		return nil, nil, err
 	}
-	if t, ok := info.(credentials.TLSInfo); !ok || t.State.NegotiatedProtocol != "h2" {
+	t, ok := info.(credentials.TLSInfo)
+	if !ok || t.State.NegotiatedProtocol != "h2" && !(g.noALPN && t.State.NegotiatedProtocol == "") {
 		return nil, nil, errors.Join(errNoALPN, secured.Close())
 	}
 	return secured, info, nil

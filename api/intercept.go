@@ -182,6 +182,8 @@ func protocolOf(method string) Protocol {
 	switch {
 	case strings.HasPrefix(method, "/istio.v1.auth."):
 		return ProtocolIstio
+	case strings.HasPrefix(method, "/io.linkerd.proxy.identity."):
+		return ProtocolLinkerd
 	case strings.HasPrefix(method, "/kedge.v1.Admin/"):
 		return ProtocolAdmin
 	}

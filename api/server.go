@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -31,7 +32,9 @@ const (
 
 // ServerConfig is what a Server is made of.
 type ServerConfig struct {
-	TLS            *tls.Config // of fips.ServerTLS, with "h2"
+	TLS            *tls.Config // of fips.ServerTLS, with "h2"; nil with Plaintext
+	NoALPN         bool        // also serve clients that offer no protocol, as Linkerd's proxies do
+	Plaintext      bool        // HTTP/2 without TLS, on loopback addresses alone
 	Metrics        *Metrics
 	Log            *slog.Logger
 	Now            func() time.Time
@@ -41,7 +44,7 @@ type ServerConfig struct {
 	ConnectionIdle time.Duration // an idle connection is closed after so long; 0 never
 }
 
-// Server is the gRPC server on the TLS port. Adapters register on Registrar
+// Server is the gRPC server on one port. Adapters register on Registrar
 // before Serve.
 type Server struct {
 	c      ServerConfig
@@ -55,17 +58,13 @@ type Server struct {
 
 // NewServer makes a server that serves health and nothing else yet.
 func NewServer(c ServerConfig) (*Server, error) {
-	if c.TLS == nil || c.Metrics == nil || c.Log == nil || c.Now == nil || c.Handshakes <= 0 || c.RequestTimeout <= 0 {
+	if (c.TLS == nil) != c.Plaintext || c.Metrics == nil || c.Log == nil || c.Now == nil || c.Handshakes <= 0 || c.RequestTimeout <= 0 {
 		return nil, fmt.Errorf("server needs TLS, metrics, a log, a clock and limits above 0")
 	}
 	s := &Server{c: c, health: health.NewServer()}
 	s.drain, s.begin = context.WithCancel(context.Background())
-	creds := &gatedCredentials{
-		TransportCredentials: credentials.NewTLS(c.TLS), slots: make(chan struct{}, c.Handshakes),
-		drain: s.drain, metrics: c.Metrics, log: c.Log,
-	}
 	s.grpc = grpc.NewServer(
-		grpc.Creds(creds),
+		grpc.Creds(s.credentials()),
 		grpc.ConnectionTimeout(handshakeLimit),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxHeaderListSize(maxHeaderList), grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ReadBufferSize(readBuffer), grpc.WriteBufferSize(writeBuffer),
@@ -84,6 +83,21 @@ func NewServer(c ServerConfig) (*Server, error) {
 	return s, nil
 }
 
+// credentials are how connections begin.
+func (s *Server) credentials() credentials.TransportCredentials {
+	if s.c.Plaintext {
+		return insecure.NewCredentials()
+	}
+	inner := credentials.NewTLS(s.c.TLS)
+	if s.c.NoALPN {
+		inner = &tolerantTLS{TransportCredentials: inner, config: s.c.TLS}
+	}
+	return &gatedCredentials{
+		TransportCredentials: inner, slots: make(chan struct{}, s.c.Handshakes),
+		drain: s.drain, metrics: s.c.Metrics, log: s.c.Log, noALPN: s.c.NoALPN,
+	}
+}
+
 // Registrar is where adapters register their services.
 func (s *Server) Registrar() grpc.ServiceRegistrar { return registrar{s.grpc, s} }
 
@@ -99,8 +113,12 @@ func (s *Server) SetServing(ok bool) {
 	s.health.SetServingStatus("", state)
 }
 
-// Serve serves on l until Drain or an error of the listener.
+// Serve serves on l until Drain or an error of the listener. Without TLS it serves
+// on a loopback address and on no other: tokens travel over it.
 func (s *Server) Serve(l net.Listener) error {
+	if s.c.Plaintext && !isLoopback(l.Addr()) {
+		return fmt.Errorf("serving %s: without TLS only a loopback address is served", l.Addr())
+	}
 	s.streams = make(map[string]bool)
 	for service, info := range s.grpc.GetServiceInfo() {
 		for _, m := range info.Methods {

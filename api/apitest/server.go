@@ -62,6 +62,8 @@ type Server struct {
 	Registry *prometheus.Registry
 	Log      *Log
 	Address  string
+	// Authenticator is the one in force, for a front of another server.
+	Authenticator func() api.Authenticator
 
 	listener net.Listener
 	own      atomic.Pointer[tls.Certificate] // of the TLS port
@@ -113,8 +115,9 @@ func (s *Server) makeFront(t testing.TB, o Options, auth api.Authenticator, metr
 	if o.Issuer != nil {
 		issuer = o.Issuer(issuer)
 	}
+	s.Authenticator = func() api.Authenticator { return auth }
 	s.Front, err = api.NewFront(api.FrontConfig{
-		Issuer: issuer, Authenticator: func() api.Authenticator { return auth },
+		Issuer: issuer, Authenticator: s.Authenticator,
 		Quota: quota, Gate: s.Gate, Metrics: metrics, Now: s.Clock.Now,
 	})
 	require.NoError(t, err)

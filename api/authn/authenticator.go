@@ -22,6 +22,26 @@ type Credentials struct {
 	ClusterID string               // value of the metadata clusterid, "" if none
 	Peer      string               // network address, recorded and never trusted
 	TLS       *tls.ConnectionState // of a listener of fips.ServerTLS; nil without TLS
+	Door      Door                 // set by the adapter, never by a caller
+}
+
+// Door is what a way in asks of a token where that is not what its issuer is
+// configured with, so that a token for one protocol is worth nothing in another.
+type Door struct {
+	Audiences       []string // instead of the issuer's; none: the issuer's
+	OwnAudience     bool     // the issuer's own URL will do too: the audience of an API server that was told none
+	ServiceAccounts bool     // only tokens of Kubernetes' service accounts
+}
+
+// accepts tells whether a token of i for the audiences aud may come in.
+func (d Door) accepts(i *issuer, aud []string) bool {
+	accepted := i.audiences
+	if len(d.Audiences) > 0 {
+		accepted = d.Audiences
+	}
+	return slices.ContainsFunc(aud, func(a string) bool {
+		return slices.Contains(accepted, a) || d.OwnAudience && a == i.url
+	})
 }
 
 // Authenticator says who is calling. New makes one. It is safe for concurrent
@@ -160,7 +180,7 @@ func (a *Authenticator) Authenticate(ctx context.Context, c Credentials, bundle 
 }
 
 func (a *Authenticator) authenticateToken(ctx context.Context, c Credentials) (ca.Caller, error) {
-	if isJoinToken(c.Token) {
+	if isJoinToken(c.Token) && !c.Door.ServiceAccounts {
 		return a.authenticateJoinToken(ctx, c)
 	}
 	raw := []byte(c.Token)
@@ -169,7 +189,7 @@ func (a *Authenticator) authenticateToken(ctx context.Context, c Credentials) (c
 		return ca.Caller{}, err
 	}
 	for _, p := range a.providers {
-		if p.url == t.claims.issuer {
+		if p.url == t.claims.issuer && !c.Door.ServiceAccounts {
 			return a.authenticateOIDC(ctx, c, p, &t)
 		}
 	}
@@ -182,7 +202,7 @@ func (a *Authenticator) authenticateToken(ctx context.Context, c Credentials) (c
 
 // verify checks everything about t that does not depend on the kind of issuer:
 // first its signature, so that nothing else is learned from a forgery.
-func (a *Authenticator) verify(ctx context.Context, i *issuer, t *token) error {
+func (a *Authenticator) verify(ctx context.Context, i *issuer, t *token, door Door) error {
 	keys, err := i.keys.find(ctx, t.keyID)
 	if err != nil {
 		return err
@@ -190,7 +210,7 @@ func (a *Authenticator) verify(ctx context.Context, i *issuer, t *token) error {
 	if err := verifyWith(keys, t); err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(t.claims.audience, func(aud string) bool { return slices.Contains(i.audiences, aud) }) {
+	if !door.accepts(i, t.claims.audience) {
 		return ca.Refuse(ca.ReasonTokenAudience, "token of %s is for %d other audiences", i.name, len(t.claims.audience))
 	}
 	return a.checkDates(i, &t.claims)

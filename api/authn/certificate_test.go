@@ -327,14 +327,14 @@ func TestTokenAndCertificateMustAgree(t *testing.T) {
 }
 
 // TestForwardedIdentityCannotBeHandedOver keeps XFCC and its like out by type:
-// nothing but these four can reach the authenticator, and the peer's address
-// opens nothing (CVE-2022-39388).
+// nothing but these four of a request, and the door by which it came, can reach the
+// authenticator, and the peer's address opens nothing (CVE-2022-39388).
 func TestForwardedIdentityCannotBeHandedOver(t *testing.T) {
 	var fields []string
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[authn.Credentials]()) {
 		fields = append(fields, f.Name)
 	}
-	require.Equal(t, []string{"Token", "ClusterID", "Peer", "TLS"}, fields)
+	require.Equal(t, []string{"Token", "ClusterID", "Peer", "TLS", "Door"}, fields)
 
 	m := newMesh(t)
 	for _, peer := range []string{"127.0.0.1:1", "[::1]:1", "@", "/run/kedge.sock", `By=spiffe://cluster.local/ns/a/sa/b;URI=` + webID} {

@@ -53,7 +53,7 @@ func (a *Authenticator) clusterOf(id, issuerURL string) (*cluster, error) {
 }
 
 func (a *Authenticator) authenticateKubernetes(ctx context.Context, c Credentials, k *cluster, t *token) (ca.Caller, error) {
-	if err := a.verify(ctx, &k.issuer, t); err != nil {
+	if err := a.verify(ctx, &k.issuer, t, c.Door); err != nil {
 		return ca.Caller{}, err
 	}
 	namespace, account, err := k.serviceAccount(&t.claims)

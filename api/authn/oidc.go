@@ -24,7 +24,7 @@ func newProvider(i issuer, o OIDCConfig) *provider {
 }
 
 func (a *Authenticator) authenticateOIDC(ctx context.Context, c Credentials, p *provider, t *token) (ca.Caller, error) {
-	if err := a.verify(ctx, &p.issuer, t); err != nil {
+	if err := a.verify(ctx, &p.issuer, t, c.Door); err != nil {
 		return ca.Caller{}, err
 	}
 	identity, err := p.identity(a.domain, t.payload)
