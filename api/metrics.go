@@ -42,7 +42,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 			Name: "kedge_handshakes_total", Help: "TLS handshakes by result.",
 		}, []string{"result"}),
 		shaking:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "kedge_handshakes_in_progress", Help: "TLS handshakes going on."}),
-		connections: prometheus.NewGauge(prometheus.GaugeOpts{Name: "kedge_connections", Help: "Open connections on the TLS port."}),
+		connections: prometheus.NewGauge(prometheus.GaugeOpts{Name: "kedge_connections", Help: "Open connections on the TLS ports."}),
 		panics:      prometheus.NewCounter(prometheus.CounterOpts{Name: "kedge_panics_total", Help: "Requests and handshakes that ended in a panic; always a defect."}),
 		watchers:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "kedge_bundle_watchers", Help: "Open bundle streams."}),
 	}

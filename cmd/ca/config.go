@@ -34,6 +34,7 @@ type config struct {
 	Profiles     []profileConfig    `yaml:"profiles" json:"profiles"`
 	Policy       policyConfig       `yaml:"policy" json:"policy"`
 	Authn        authnConfig        `yaml:"authn" json:"authn"`
+	Linkerd      linkerdConfig      `yaml:"linkerd" json:"linkerd,omitzero"`
 	Limits       limitsConfig       `yaml:"limits" json:"limits"`
 	Log          logConfig          `yaml:"log" json:"log"`
 
@@ -222,6 +223,7 @@ func parseConfig(name string, raw []byte) (config, error) {
 		return config{}, err
 	}
 	cfg.fillPaths()
+	cfg.fillLinkerd()
 	if problems := cfg.problems(); len(problems) > 0 {
 		return config{}, positioned(name, raw, problems)
 	}

@@ -46,7 +46,7 @@ func (c *config) buildPolicy() (*ca.Policy, error) {
 		{Name: "nobody but this server", Identities: []string{server.String(), server.TrustDomain().URI() + "/kedge/*"}, Deny: true},
 	}
 	for _, p := range c.Profiles {
-		profile, err := p.build()
+		profile, err := c.buildProfile(p)
 		if err != nil {
 			return nil, err
 		}
@@ -85,6 +85,11 @@ func (c *config) buildServerProfile() (*ca.Profile, error) {
 			pc.Addresses = append(pc.Addresses, addr)
 		}
 	}
+	names, err := c.linkerdServerNames()
+	if err != nil {
+		return nil, err
+	}
+	pc.DNSNames = append(pc.DNSNames, names...)
 	return ca.NewProfile(pc)
 }
 

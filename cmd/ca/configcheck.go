@@ -53,6 +53,7 @@ func (c *config) problems() []problem {
 	c.rootProblems(add)
 	c.policyProblems(add)
 	c.authnProblems(add)
+	c.linkerdProblems(add)
 	c.limitProblems(add)
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
 		add("log.level", "%q is none of debug, info, warn, error", c.Log.Level)
@@ -98,7 +99,7 @@ func (c *config) policyProblems(add addProblem) {
 		if p.Name == serverProfile {
 			add(fmt.Sprintf("profiles[%d].name", i), "%q is reserved for the server's own certificate", p.Name)
 		}
-		if _, err := p.build(); err != nil {
+		if _, err := c.buildProfile(p); err != nil {
 			add(fmt.Sprintf("profiles[%d]", i), "%v", err)
 		}
 	}
@@ -180,10 +181,10 @@ func (c *config) limitProblems(add addProblem) {
 	}
 }
 
-// build makes the profile that the file describes.
-func (p profileConfig) build() (*ca.Profile, error) {
-	return ca.NewProfile(ca.ProfileConfig{
+// build is the profile that the file describes.
+func (p profileConfig) build() ca.ProfileConfig {
+	return ca.ProfileConfig{
 		Name: p.Name, DefaultTTL: time.Duration(p.DefaultTTL), MinTTL: time.Duration(p.MinTTL),
 		MaxTTL: time.Duration(p.MaxTTL), Backdate: time.Duration(p.Backdate), Verifiers: ca.VerifierClass(p.Verifiers),
-	})
+	}
 }

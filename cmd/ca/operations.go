@@ -34,6 +34,9 @@ func (s *server) Status(context.Context) (*kedgev1.StatusResponse, error) {
 			{Name: "tls", Address: s.tls.Addr().String()}, {Name: "admin", Address: s.config.AdminSocket}, {Name: "ops", Address: s.opsListener.Addr().String()},
 		},
 	}
+	if l := s.linkerd.listener; l != nil {
+		out.Listeners = append(out.Listeners, &kedgev1.Listener{Name: "linkerd", Address: l.Addr().String()})
+	}
 	if err := s.authority.Ready(now); err != nil {
 		out.Ready, out.NotReadyReason, out.NotReadyDetail = false, string(ca.ReasonOf(err)), err.Error()
 	}
@@ -196,7 +199,7 @@ func (c config) checkReload(next config) error {
 		"trustDomain": c.TrustDomain == next.TrustDomain, "dataDir": c.DataDir == next.DataDir, "listen": c.Listen == next.Listen,
 		"minTLS": c.MinTLS == next.MinTLS, "adminSocket": c.AdminSocket == next.AdminSocket, "ops": c.Ops == next.Ops,
 		"fips": c.FIPS == next.FIPS, "root": c.Root == next.Root, "keys": c.Keys == next.Keys, "vault": c.Vault == next.Vault, "upstream": c.Upstream == next.Upstream, "intermediate": c.Intermediate == next.Intermediate,
-		"limits": c.Limits == next.Limits,
+		"limits": c.Limits == next.Limits, "linkerd": c.Linkerd == next.Linkerd,
 	} {
 		if !same {
 			changed = append(changed, fmt.Errorf("%s cannot change without a restart", name))

@@ -40,6 +40,7 @@ type server struct {
 	front      *api.Server
 	admin      *grpc.Server
 	ops        *http.Server
+	linkerd    linkerdDoor
 
 	tls, adminSocket, opsListener net.Listener
 }
@@ -63,6 +64,9 @@ func (s *server) listen() error {
 	}
 	if s.tls, err = net.Listen("tcp", s.config.Listen); err != nil {
 		return fmt.Errorf("listen: %w", err)
+	}
+	if err = s.linkerd.listen(s.config.Linkerd.Listen); err != nil {
+		return err
 	}
 	if s.adminSocket, err = admin.Listen(s.config.AdminSocket); err != nil {
 		return err
@@ -122,6 +126,9 @@ func (s *server) makeFront(metrics *api.Metrics) error {
 	if err != nil {
 		return err
 	}
+	if err := s.makeLinkerd(front, metrics); err != nil {
+		return err
+	}
 	istio.Register(s.front.Registrar(), front)
 	return kedgeapi.Register(s.front.Registrar(), kedgeapi.Config{
 		Front: front, Bundles: s.authority, Draining: s.front.Draining(), Watchers: limits.Watchers, WatchersPerPeer: limits.WatchersPerPeer,
@@ -177,9 +184,11 @@ func (s *server) makeOps(registry *prometheus.Registry) error {
 
 // start serves in the background. The channel gives the first listener's failure.
 func (s *server) start(ctx context.Context) <-chan error {
-	failed := make(chan error, 3)
-	s.front.SetServing(s.authority.Ready(s.app.now()) == nil)
-	go func() { failed <- s.front.Serve(s.tls) }()
+	failed := make(chan error, 4)
+	s.setServing()
+	for server, listener := range s.fronts() {
+		go func() { failed <- server.Serve(listener) }()
+	}
 	go func() { failed <- s.admin.Serve(s.adminSocket) }()
 	go func() {
 		if s.config.Ops.TLS {
@@ -198,6 +207,22 @@ func (s *server) start(ctx context.Context) <-chan error {
 	return failed
 }
 
+// fronts are the servers of the APIs, each with its listener.
+func (s *server) fronts() map[*api.Server]net.Listener {
+	all := map[*api.Server]net.Listener{s.front: s.tls}
+	if s.linkerd.server != nil {
+		all[s.linkerd.server] = s.linkerd.listener
+	}
+	return all
+}
+
+func (s *server) setServing() {
+	ready := s.authority.Ready(s.app.now()) == nil
+	for server := range s.fronts() {
+		server.SetServing(ready)
+	}
+}
+
 // followHealth keeps the health service equal to readiness.
 func (s *server) followHealth(ctx context.Context) {
 	ticker := time.NewTicker(time.Second)
@@ -207,7 +232,7 @@ func (s *server) followHealth(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			s.front.SetServing(s.authority.Ready(s.app.now()) == nil)
+			s.setServing()
 		}
 	}
 }
@@ -216,9 +241,15 @@ func (s *server) followHealth(ctx context.Context) {
 func (s *server) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(s.config.Limits.DrainTimeout))
 	defer cancel()
-	if !s.front.Drain(ctx) {
-		s.log.Warn("some requests were cut off", "after", time.Duration(s.config.Limits.DrainTimeout).String())
+	var drains sync.WaitGroup
+	for server := range s.fronts() {
+		drains.Go(func() {
+			if !server.Drain(ctx) {
+				s.log.Warn("some requests were cut off", "after", time.Duration(s.config.Limits.DrainTimeout).String())
+			}
+		})
 	}
+	drains.Wait()
 	s.admin.Stop()
 	// A scrape that hangs is no reason to call the stop a failure, and the drain may
 	// have used all of its time.
@@ -229,7 +260,7 @@ func (s *server) stop() error {
 
 func (s *server) closeListeners() error {
 	var errs []error
-	for _, l := range []net.Listener{s.tls, s.adminSocket, s.opsListener} {
+	for _, l := range []net.Listener{s.tls, s.adminSocket, s.opsListener, s.linkerd.listener} {
 		if l != nil {
 			errs = append(errs, l.Close())
 		}
