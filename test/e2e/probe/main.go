@@ -24,16 +24,19 @@ type options struct {
 	clients      int
 	kind         string
 	dir          string
+	name         string // the identity that is asked for
+	issuer       string // the name in the issuer's certificate
 }
 
 // commands are what the first argument can be.
 var commands = map[string]func(context.Context, options) error{
-	"issue":  issueUntilStopped, // certificates without pause until SIGTERM, each serial written to --acknowledged
-	"idle":   holdIdle,          // --clients TLS connections with nothing on them until SIGTERM
-	"slow":   holdSlow,          // --clients connections of --kind that send or read a byte a second, until SIGTERM
-	"paths":  tryPaths,          // requests whose :path no router may accept
-	"flood":  flood,             // one HTTP/2 connection that floods with frames of --kind
-	"tokens": makeTokens,        // --dir/jwks.json and tokens, good and bad, that it verifies
+	"issue":   issueUntilStopped, // certificates without pause until SIGTERM, each serial written to --acknowledged
+	"idle":    holdIdle,          // --clients TLS connections with nothing on them until SIGTERM
+	"slow":    holdSlow,          // --clients connections of --kind that send or read a byte a second, until SIGTERM
+	"paths":   tryPaths,          // requests whose :path no router may accept
+	"flood":   flood,             // one HTTP/2 connection that floods with frames of --kind
+	"linkerd": certifyOnce,       // one certificate, as Linkerd's proxy asks for it and by its rules
+	"tokens":  makeTokens,        // --dir/jwks.json and tokens, good and bad, that it verifies
 }
 
 func main() {
@@ -48,7 +51,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 || commands[args[0]] == nil {
-		return fmt.Errorf("the first argument must be one of issue, idle, slow, paths, flood, tokens")
+		return fmt.Errorf("the first argument must be one of issue, idle, slow, paths, flood, linkerd, tokens")
 	}
 	var o options
 	f := flag.NewFlagSet(args[0], flag.ContinueOnError)
@@ -59,6 +62,8 @@ func run(ctx context.Context, args []string) error {
 	f.IntVar(&o.clients, "clients", 8, "how many at once")
 	f.StringVar(&o.kind, "kind", "", "which variant")
 	f.StringVar(&o.dir, "dir", "", "directory for what is made")
+	f.StringVar(&o.name, "name", "", "identity to ask for")
+	f.StringVar(&o.issuer, "issuer", "", "name in the issuer's certificate")
 	if err := f.Parse(args[1:]); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/kedge-ca/kedge/api/authn/devissuer"
@@ -42,6 +43,11 @@ func makeTokens(_ context.Context, o options) error {
 		{"wrong-audience", issuer, account("default", "default", "vault"), now},
 		{"expired", issuer, account("default", "default", "istio-ca"), now.Add(-13 * time.Hour)},
 		{"not-yet-valid", issuer, account("default", "default", "istio-ca"), now.Add(time.Hour)},
+		{"linkerd", issuer, account("default", "default", "identity.l5d.io"), now},
+		{"linkerd-other", issuer, account("prod", "payments", "identity.l5d.io"), now},
+		{"linkerd-long", issuer, account("default", strings.Repeat("a", 63), "identity.l5d.io"), now},
+		{"linkerd-expired", issuer, account("default", "default", "identity.l5d.io"), now.Add(-13 * time.Hour)},
+		{"linkerd-unknown-key", stranger, account("default", "default", "identity.l5d.io"), now},
 		{"unknown-key", stranger, account("default", "default", "istio-ca"), now},
 	} {
 		token, err := t.issuer.Token(t.account, t.now)
