@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 )
 
 // ClientAuth says what a server asks of its clients.
@@ -41,6 +42,9 @@ type ServerTLSConfig struct {
 	// Hybrid offers ML-KEM hybrid groups before P-256. Only the native module
 	// has them.
 	Hybrid bool
+	// Now is the clock that client certificates are verified by; nil is the
+	// system's.
+	Now func() time.Time
 }
 
 // ClientTLSConfig is what a client may choose; the rest is fixed.
@@ -71,6 +75,7 @@ func ServerTLS(c ServerTLSConfig) (*tls.Config, error) {
 	}
 	certificate := c.Certificate
 	base := baseTLS(c.MinVersion, c.NextProtos, c.Hybrid)
+	base.Time = c.Now
 	base.SessionTicketsDisabled = true
 	base.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate() }
 	if c.ClientAuth == NoClientCert {

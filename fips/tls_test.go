@@ -202,6 +202,26 @@ func TestServerWithoutAnchorsRefusesTheHandshake(t *testing.T) {
 	require.ErrorContains(t, err, "no anchors")
 }
 
+func TestServerJudgesClientsByItsClock(t *testing.T) {
+	a := newAuthority(t)
+	own := a.peer(t, x509.ExtKeyUsageClientAuth)
+	c := serverConfig(a, a.peer(t, x509.ExtKeyUsageServerAuth), Require)
+	client, err := ClientTLS(ClientTLSConfig{
+		Roots: a.pool, ServerName: "ca.example",
+		Certificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own, nil },
+	})
+	require.NoError(t, err)
+	now := day("2026-11-24").Add(time.Hour)
+	c.Now = func() time.Time { return now }
+	server, err := ServerTLS(c)
+	require.NoError(t, err)
+	_, err = handshake(server, at(client))
+	require.NoError(t, err)
+	now = now.AddDate(10, 0, 0)
+	_, err = handshake(server, at(client))
+	require.ErrorContains(t, err, "certificate has expired")
+}
+
 func TestServerFollowsItsAnchorsWithoutRebuilding(t *testing.T) {
 	a, b := newAuthority(t), newAuthority(t)
 	pool := a.pool

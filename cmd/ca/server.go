@@ -139,7 +139,7 @@ func (s *server) makeFront(metrics *api.Metrics) error {
 // force as the anchors of clients.
 func (s *server) tlsConfig(protocols []string, auth fips.ClientAuth, certificate func() (*tls.Certificate, error)) (*tls.Config, error) {
 	c := fips.ServerTLSConfig{
-		Certificate: certificate, NextProtos: protocols, ClientAuth: auth, MinVersion: minTLSVersion(s.config),
+		Certificate: certificate, NextProtos: protocols, ClientAuth: auth, MinVersion: minTLSVersion(s.config), Now: s.app.now,
 	}
 	if auth != fips.NoClientCert {
 		empty := x509.NewCertPool()

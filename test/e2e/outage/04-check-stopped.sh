@@ -6,10 +6,11 @@ begin stopped
 stop_vault
 leap
 shown root_unreachable
-sleep "$LENGTH"
+sleep "$GONE"
 not_renewed
 judge
 start_vault
 unseal_vault
-renewed $((LENGTH + 60))
+# Pauses between attempts grow to ten minutes.
+renewed $(((GONE < 600 ? GONE : 600) + 60))
 finish

@@ -4,6 +4,7 @@
 source "$E2E_ROOT/vault/vault.sh"
 
 LENGTH=${KEDGE_OUTAGE_SECONDS:-10}
+GONE=${KEDGE_OUTAGE_GONE:-$LENGTH} # for how long Vault is stopped
 TOKENS=${KEDGE_OUTAGE_TOKENS:-60}
 RATE=20 # certificates a second for each mode
 
@@ -61,7 +62,8 @@ mend_vault() {
 }
 
 # stat_of MODE NUMBER prints what the load of a mode has counted: 1 certificates, 2
-# failures, 3 the slowest in ms, 4 running or held.
+# failures, 3 the slowest in ms, 4 running or held, 5 how many of the certificates were
+# renewals by mutual TLS.
 stat_of() { cut -d' ' -f"$2" "$E2E_DIR/$1/tokens/stats"; }
 
 # hold MODE waits until no request of a mode is on its way; go lets them go on.
@@ -83,6 +85,7 @@ leap() {
 	local mode start=$SECONDS
 	for mode in "${MODES[@]}"; do hold "$mode"; done
 	set_clock "$LEAP"
+	DUE=$EPOCHSECONDS
 	for mode in "${MODES[@]}"; do
 		until (($(metric "$mode" kedge_certificate_not_after_timestamp_seconds 'role="server"') > EPOCHSECONDS + LEAP * 3600)); do
 			# A round of upkeep that waits for a frozen Vault comes first.
@@ -98,21 +101,23 @@ leap() {
 count_on() {
 	local mode
 	COUNTED=$EPOCHSECONDS
-	for mode in "${MODES[@]}"; do stat_of "$mode" 1 >"$E2E_DIR/$mode/counted"; done
+	for mode in "${MODES[@]}"; do cut -d' ' -f1,5 "$E2E_DIR/$mode/tokens/stats" >"$E2E_DIR/$mode/counted"; done
 }
 
 # judge demands that no certificate was refused or late, and that they came at the
 # rate of the load: one that stood still would have no failures either.
 judge() {
-	local mode issued seconds
+	local mode issued renewed seconds
 	seconds=$((EPOCHSECONDS - COUNTED))
 	for mode in "${MODES[@]}"; do
 		hold "$mode" # what is on its way is counted too
-		issued=$(($(stat_of "$mode" 1) - $(<"$E2E_DIR/$mode/counted")))
+		read -r issued renewed <"$E2E_DIR/$mode/counted"
+		issued=$(($(stat_of "$mode" 1) - issued)) renewed=$(($(stat_of "$mode" 5) - renewed))
 		[[ $(stat_of "$mode" 2) == 0 ]] || { head -20 "$E2E_DIR/load-$mode.out"; fail "$(stat_of "$mode" 2) certificates of $mode failed"; }
 		((issued >= seconds * RATE * 3 / 4)) || fail "only $issued certificates of $mode in $seconds s"
+		((renewed >= seconds / 2)) || fail "the workload of $mode renewed $renewed times in $seconds s"
 		go_on "$mode"
-		note "$mode: $issued certificates in $seconds s, 0 failed"
+		note "$mode: $issued certificates in $seconds s, $renewed of them renewals, 0 failed"
 	done
 }
 
@@ -144,7 +149,8 @@ not_renewed() {
 }
 
 # shown REASON demands that the metrics of both modes count requests to Vault that
-# ended so, and its log names it.
+# ended so and say that the renewal fails, which is what an alert waits for, and that
+# the log names the reason.
 shown() {
 	local mode start=$SECONDS
 	for mode in "${MODES[@]}"; do
@@ -152,9 +158,13 @@ shown() {
 			((SECONDS - start <= 60)) || fail "the metrics of $mode do not show $1"
 			sleep 0.5
 		done
-		note "$mode: $(failures "$mode" "$1") requests to Vault ended with $1"
+		note "$mode: $1 in the metrics $((EPOCHSECONDS - DUE)) s after the renewal was due"
 		until grep -q "\"reason\":\"$1\"" "$E2E_DIR/serve-$mode.err"; do
 			((SECONDS - start <= 90)) || fail "the log of $mode does not name $1"
+			sleep 0.5
+		done
+		until [[ $(metric "$mode" kedge_renewal_failing) == 1 ]]; do
+			((SECONDS - start <= 90)) || fail "kedge_renewal_failing of $mode is $(metric "$mode" kedge_renewal_failing)"
 			sleep 0.5
 		done
 	done

@@ -3,6 +3,7 @@
 // notice that the root is away?
 //
 // It is its own issuer of tokens, asks for many identities, keeps one connection, as
-// an agent does, and verifies each certificate. Its clock is that of the server, which
+// an agent does, and verifies each certificate. One more workload renews every second
+// by mutual TLS, each time on a new connection. The clock is that of the server, which
 // the suite sets forward. It stops on SIGTERM.
 package main

@@ -77,6 +77,9 @@ func run(ctx context.Context, o options) error {
 			continue
 		}
 		w.begin(ctx)
+		if w.begun%o.rate == 0 {
+			w.beginRenewal(ctx)
+		}
 		if err := w.report(false); err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"os"
@@ -35,8 +36,15 @@ type workloads struct {
 	roots   *x509.CertPool
 	running sync.WaitGroup
 
+	// current is the certificate of the workload that renews; nil before the first.
+	// It is used by one renewal at a time.
+	current  *tls.Certificate
+	renewing sync.Mutex
+
+	begun int // used by the loop only
+
 	mu         sync.Mutex
-	begun      int
+	renewed    int // of ok
 	ok, failed int
 	slowest    time.Duration
 	reported   time.Time
@@ -51,12 +59,7 @@ func newWorkloads(o options, issuer *devissuer.Issuer) (*workloads, error) {
 	if !w.roots.AppendCertsFromPEM(raw) {
 		return nil, fmt.Errorf("%s holds no certificate", o.bundle)
 	}
-	config, err := fips.ClientTLS(fips.ClientTLSConfig{Roots: w.roots, NextProtos: []string{"h2"}})
-	if err != nil {
-		return nil, err
-	}
-	config.Time = o.now
-	w.conn, err = grpc.NewClient("passthrough:///"+o.server, grpc.WithTransportCredentials(credentials.NewTLS(config)))
+	w.conn, err = w.dial(nil)
 	if err != nil {
 		return nil, err
 	}
@@ -64,13 +67,25 @@ func newWorkloads(o options, issuer *devissuer.Issuer) (*workloads, error) {
 	return w, nil
 }
 
+// dial makes a connection, as the holder of a certificate where there is one.
+func (w *workloads) dial(current *tls.Certificate) (*grpc.ClientConn, error) {
+	c := fips.ClientTLSConfig{Roots: w.roots, NextProtos: []string{"h2"}}
+	if current != nil {
+		c.Certificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return current, nil }
+	}
+	config, err := fips.ClientTLS(c)
+	if err != nil {
+		return nil, err
+	}
+	config.Time = w.options.now
+	return grpc.NewClient("passthrough:///"+w.options.server, grpc.WithTransportCredentials(credentials.NewTLS(config)))
+}
+
 // begin has the next workload ask; it does not wait, so that slow answers do not
 // lower the rate.
 func (w *workloads) begin(ctx context.Context) {
-	w.mu.Lock()
 	n := w.begun
 	w.begun++
-	w.mu.Unlock()
 	w.running.Go(func() {
 		start := time.Now()
 		err := w.ask(context.WithoutCancel(ctx), n%identities)
@@ -78,48 +93,67 @@ func (w *workloads) begin(ctx context.Context) {
 	})
 }
 
-// ask gets one certificate and verifies it.
+// ask gets one certificate with a token and verifies it.
 func (w *workloads) ask(ctx context.Context, n int) error {
-	now := w.options.now()
-	account := devissuer.ServiceAccount{Namespace: "load", Name: fmt.Sprintf("workload-%d", n), Audience: "istio-ca", TTL: time.Hour}
-	token, err := w.issuer.Token(account, now)
+	_, err := w.join(ctx, fmt.Sprintf("workload-%d", n))
+	return err
+}
+
+// join gets a workload's certificate with a token.
+func (w *workloads) join(ctx context.Context, name string) (*tls.Certificate, error) {
+	account := devissuer.ServiceAccount{Namespace: "load", Name: name, Audience: "istio-ca", TTL: time.Hour}
+	token, err := w.issuer.Token(account, w.options.now())
 	if err != nil {
-		return err
+		return nil, err
 	}
+	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
+	return w.get(ctx, w.client.Issue)
+}
+
+// call is Issue or Renew.
+type call func(context.Context, *kedgev1.IssueRequest, ...grpc.CallOption) (*kedgev1.IssueResponse, error)
+
+// get makes a key, asks for its certificate and verifies it.
+func (w *workloads) get(ctx context.Context, call call) (*tls.Certificate, error) {
+	now := w.options.now()
 	key, err := fips.GenerateKey(fips.ECDSAP256)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	csr, err := fips.CreateRequest(&x509.CertificateRequest{}, key)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
-	answer, err := w.client.Issue(ctx, &kedgev1.IssueRequest{Csr: csr, Ttl: durationpb.New(time.Hour)})
+	answer, err := call(ctx, &kedgev1.IssueRequest{Csr: csr, Ttl: durationpb.New(time.Hour)})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return w.verify(answer, now)
+	leaf, err := w.verify(answer, now)
+	if err != nil {
+		return nil, err
+	}
+	chain := append([][]byte{answer.GetCertificate()}, answer.GetChain()...)
+	return &tls.Certificate{Certificate: chain, PrivateKey: key, Leaf: leaf}, nil
 }
 
 // verify holds an answer to the bundle.
-func (w *workloads) verify(answer *kedgev1.IssueResponse, now time.Time) error {
+func (w *workloads) verify(answer *kedgev1.IssueResponse, now time.Time) (*x509.Certificate, error) {
 	leaf, err := x509.ParseCertificate(answer.GetCertificate())
 	if err != nil {
-		return fmt.Errorf("reading the certificate: %w", err)
+		return nil, fmt.Errorf("reading the certificate: %w", err)
 	}
 	above := x509.NewCertPool()
 	for _, der := range answer.GetChain() {
 		cert, err := x509.ParseCertificate(der)
 		if err != nil {
-			return fmt.Errorf("reading the chain: %w", err)
+			return nil, fmt.Errorf("reading the chain: %w", err)
 		}
 		above.AddCert(cert)
 	}
 	_, err = leaf.Verify(x509.VerifyOptions{Roots: w.roots, Intermediates: above, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
-	return err
+	return leaf, err
 }
 
 // note counts an outcome and prints a failure.
@@ -136,8 +170,8 @@ func (w *workloads) note(err error, took time.Duration) {
 }
 
 // report writes the counts to the file stats, five times a second: certificates,
-// failures, the slowest in milliseconds, and whether the load is
-// held, with nothing on its way.
+// failures, the slowest in milliseconds, whether the load is held, with nothing on its
+// way, and how many of the certificates were renewals.
 func (w *workloads) report(held bool) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -149,7 +183,7 @@ func (w *workloads) report(held bool) error {
 	if held {
 		state = "held"
 	}
-	line := fmt.Sprintf("%d %d %d %s\n", w.ok, w.failed, w.slowest.Milliseconds(), state)
+	line := fmt.Sprintf("%d %d %d %s %d\n", w.ok, w.failed, w.slowest.Milliseconds(), state, w.renewed)
 	next := filepath.Join(w.options.dir, "stats.next")
 	if err := os.WriteFile(next, []byte(line), 0o600); err != nil {
 		return err
