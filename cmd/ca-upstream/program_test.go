@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -86,9 +87,9 @@ func (s *site) serve(t *testing.T) (stop func() string) {
 		return log.String()
 	}
 	t.Cleanup(func() { stop() })
-	require.Eventually(t, func() bool {
-		info, err := os.Stat(s.socket)
-		return err == nil && info.Mode()&os.ModeSocket != 0
+	require.Eventually(t, func() bool { // the file is there before it is listened to
+		conn, err := net.Dial("unix", s.socket)
+		return err == nil && conn.Close() == nil
 	}, 10*time.Second, 10*time.Millisecond)
 	return stop
 }

@@ -9,7 +9,8 @@
 //
 // It refuses URIs that carry a PIN or a password, which would end up in messages;
 // a root key that is not that of its certificate; and keys in services that cannot
-// destroy them, since retired keys must go. Those hold roots only.
+// destroy them, since retired keys must go. Those hold roots only. A TPM keeps none of
+// the keys that it seals: it is refused without a directory for them.
 //
 // Known limit: PKCS#11 and the TPM block until the device answers, whatever the
 // context says.

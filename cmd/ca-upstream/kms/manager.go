@@ -39,6 +39,11 @@ func Open(ctx context.Context, c Config) (*Manager, error) {
 	if (kind == apiv1.SoftKMS) != (c.Password != nil) {
 		return nil, fmt.Errorf("kms: software keys rest under a password, and no others do")
 	}
+	if kind == apiv1.TPMKMS {
+		if err := checkTPM(c.URI); err != nil {
+			return nil, err
+		}
+	}
 	keys, err := stepkms.New(ctx, apiv1.Options{URI: c.URI})
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", kind, err)

@@ -16,10 +16,12 @@ start_upstream() {
 	fail "ca-upstream made no socket"
 }
 
+# kedge_issue OUT [DIR] gets a certificate from the authority in a directory.
 kedge_issue() {
-	"$KEDGE_BIN" token create --admin-socket "$E2E_DIR/data/admin.sock" --identity spiffe://cluster.local/vm/db >"$E2E_DIR/token"
-	chmod 600 "$E2E_DIR/token"
-	"$KEDGE_BIN" issue --server "$LISTEN" --bundle "$E2E_DIR/root.pem" --token-file "$E2E_DIR/token" --out "$1"
+	local dir=${2:-$E2E_DIR}
+	"$KEDGE_BIN" token create --admin-socket "$dir/data/admin.sock" --identity spiffe://cluster.local/vm/db >"$dir/token"
+	chmod 600 "$dir/token"
+	"$KEDGE_BIN" issue --server "$LISTEN" --bundle "$dir/root.pem" --token-file "$dir/token" --out "$1"
 }
 
-renew() { "$KEDGE_BIN" intermediate renew --admin-socket "$E2E_DIR/data/admin.sock"; }
+renew() { "$KEDGE_BIN" intermediate renew --admin-socket "${1:-$E2E_DIR}/data/admin.sock"; }

@@ -1,7 +1,9 @@
 # shellcheck source=upstream.sh
 source "$E2E_ROOT/upstream/upstream.sh"
 
-# Both conformance suites against softcas, software keys, SoftHSM2 and step-ca.
+# Both conformance suites against softcas, software keys, SoftHSM2, a TPM that swtpm
+# plays, and step-ca.
+need swtpm
 unset SOFTHSM2_CONF GOFIPS140
 "$REPO/test/tools/server" stepca >/dev/null
 cd "$REPO/cmd/ca-upstream"
