@@ -61,6 +61,27 @@ mend_vault() {
 	unseal_vault
 }
 
+# slow_vault_proxy starts toxiproxy, and has the servers of this step reach Vault
+# through it only. It changes nothing until there is a toxic.
+slow_vault_proxy() {
+	local proxy
+	proxy=127.0.0.1:$(free_port) TOXIPROXY=127.0.0.1:$(free_port)
+	start_server toxiproxy "$("$REPO/test/tools/server" toxiproxy)" -host "${TOXIPROXY%:*}" -port "${TOXIPROXY##*:}"
+	until toxiproxy /version; do
+		alive "$(<"$E2E_DIR/toxiproxy.pid")" || { cat "$E2E_DIR/toxiproxy.err"; fail "toxiproxy ended"; }
+		sleep 0.05
+	done
+	toxiproxy /proxies -d "{\"name\": \"vault\", \"listen\": \"$proxy\", \"upstream\": \"$(<"$VAULT_DIR/address")\"}"
+	SERVERS_VAULT=https://$proxy
+}
+
+# toxiproxy PATH [curl flag…] asks its API.
+toxiproxy() { curl -sS --fail --noproxy '*' -o "$E2E_DIR/toxiproxy.answer" "${@:2}" "http://$TOXIPROXY$1"; }
+
+# toxic JSON puts a toxic between the servers and Vault, no_toxic NAME removes it.
+toxic() { toxiproxy /proxies/vault/toxics -d "$1"; }
+no_toxic() { toxiproxy "/proxies/vault/toxics/$1" -X DELETE; }
+
 # stat_of MODE NUMBER prints what the load of a mode has counted: 1 certificates, 2
 # failures, 3 the slowest in ms, 4 running or held, 5 how many of the certificates were
 # renewals by mutual TLS.

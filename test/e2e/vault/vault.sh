@@ -110,15 +110,15 @@ setup_token() {
 	(umask 077 && vault token create -policy="setup-$1" -no-default-policy -ttl=10m -field=token >"$E2E_DIR/$1/setup-token")
 }
 
-# make_vault_authority MODE makes a root in Vault and an authority under it. Flags of
-# ca init may follow.
+# make_vault_authority MODE makes a root in Vault and an authority under it, which
+# reaches Vault at SERVERS_VAULT where that is set. Flags of ca init may follow.
 make_vault_authority() {
 	local dir=$E2E_DIR/$1
 	echo "127.0.0.1:$(free_port)" >"$dir/listen"
 	free_port >"$dir/ops-port"
 	"$KEDGE_BIN" init --trust-domain cluster.local --data-dir "$dir/data" --config "$dir/ca.yaml" \
 		--generate-passphrases "$dir/secrets" --listen "$(<"$dir/listen")" --server-name localhost --server-name 127.0.0.1 \
-		--root "vault-$1" --root-name "$ROOT_NAME" --vault-address "$(vault_address)" --vault-ca-file "$VAULT_DIR/ca.pem" \
+		--root "vault-$1" --root-name "$ROOT_NAME" --vault-address "${SERVERS_VAULT:-$(vault_address)}" --vault-ca-file "$VAULT_DIR/ca.pem" \
 		--vault-role-id "$(<"$dir/role-id")" --vault-secret-id-file "$dir/secret-id" \
 		--vault-setup-token-file "$dir/setup-token" "${@:2}"
 	# The section authn is the last one.
