@@ -27,6 +27,7 @@ type Issuer interface {
 type Authenticator interface {
 	Authenticate(ctx context.Context, c authn.Credentials, bundle *ca.Bundle) (ca.Caller, error)
 	AuthenticateCertificate(ctx context.Context, c authn.Credentials, bundle *ca.Bundle) (ca.Caller, error)
+	GiveBack(ctx context.Context, caller ca.Caller) error
 }
 
 // Order is a request for a certificate, off the wire and not yet judged.
@@ -117,43 +118,70 @@ func reasoned(err error) error {
 
 func (f *Front) fill(ctx context.Context, o Order) (ca.Issued, error) {
 	start := f.c.Now()
-	caller, err := f.authenticate(ctx, o)
+	by := f.c.Authenticator()
+	caller, err := f.authenticate(ctx, by, o)
 	authenticated := f.c.Now()
 	f.c.Metrics.stageAuthn.Observe(authenticated.Sub(start).Seconds())
 	if err != nil {
 		return ca.Issued{}, err
 	}
-	if err := f.c.Quota.spend(caller.Identity(), authenticated); err != nil {
-		return ca.Issued{}, err
-	}
-	request, err := ca.ParseRequest(o.CSR, ca.RequestOptions{
-		TTL: o.TTL, Profile: o.Profile, DNSName: o.DNSName, RequestID: RequestID(ctx), Now: authenticated,
-	}, f.c.Issuer.Policy())
-	parsed := f.c.Now()
-	f.c.Metrics.stageParse.Observe(parsed.Sub(authenticated).Seconds())
+	issued, err := f.issue(ctx, o, caller, authenticated)
 	if err != nil {
-		return ca.Issued{}, err
-	}
-	issued, err := f.c.Issuer.Issue(ctx, caller, request)
-	f.c.Metrics.stageSign.Observe(f.c.Now().Sub(parsed).Seconds())
-	if err != nil {
-		return ca.Issued{}, err
+		return ca.Issued{}, giveBack(ctx, by, caller, err)
 	}
 	f.c.Metrics.issued(issued.Profile, caller.Evidence().Method, o.Protocol)
 	return issued, nil
 }
 
-func (f *Front) authenticate(ctx context.Context, o Order) (ca.Caller, error) {
+// giveBackWithin is how long an order that failed waits for the store.
+const giveBackWithin = 5 * time.Second
+
+// giveBack makes a one-time token good again when nothing came of it: the holder
+// tries again, also where the outage of a key store or a policy of ours was the cause.
+// It adds to err, and never takes its place.
+func giveBack(ctx context.Context, by Authenticator, caller ca.Caller, err error) error {
+	if caller.Evidence().Method != ca.MethodJoinToken {
+		return err
+	}
+	// The caller may be gone already.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackWithin)
+	defer cancel()
+	if failed := by.GiveBack(ctx, caller); failed != nil {
+		return fmt.Errorf("%w (and the join token could not be given back: %w)", err, failed)
+	}
+	return err
+}
+
+// issue judges the order of a caller and has it signed. An error means that there is
+// no certificate.
+func (f *Front) issue(ctx context.Context, o Order, caller ca.Caller, now time.Time) (ca.Issued, error) {
+	if err := f.c.Quota.spend(caller.Identity(), now); err != nil {
+		return ca.Issued{}, err
+	}
+	request, err := ca.ParseRequest(o.CSR, ca.RequestOptions{
+		TTL: o.TTL, Profile: o.Profile, DNSName: o.DNSName, RequestID: RequestID(ctx), Now: now,
+	}, f.c.Issuer.Policy())
+	parsed := f.c.Now()
+	f.c.Metrics.stageParse.Observe(parsed.Sub(now).Seconds())
+	if err != nil {
+		return ca.Issued{}, err
+	}
+	issued, err := f.c.Issuer.Issue(ctx, caller, request)
+	f.c.Metrics.stageSign.Observe(f.c.Now().Sub(parsed).Seconds())
+	return issued, err
+}
+
+func (f *Front) authenticate(ctx context.Context, by Authenticator, o Order) (ca.Caller, error) {
 	c := connectionOf(ctx)
 	if o.CertificateOnly {
-		return f.c.Authenticator().AuthenticateCertificate(ctx, c, f.c.Issuer.Bundle())
+		return by.AuthenticateCertificate(ctx, c, f.c.Issuer.Bundle())
 	}
 	if o.Token != nil {
 		c.Token, c.Door = o.Token.Value, o.Token.Door
 	} else if err := readMetadata(ctx, &c); err != nil {
 		return ca.Caller{}, err
 	}
-	return f.c.Authenticator().Authenticate(ctx, c, f.c.Issuer.Bundle())
+	return by.Authenticate(ctx, c, f.c.Issuer.Bundle())
 }
 
 // connectionOf is what the connection of a call says about the caller.

@@ -51,9 +51,11 @@ type Config struct {
 // JoinTokens spends join tokens. UseJoinToken returns the token with that hash
 // and makes it unusable in one step that no two callers can both win. It refuses
 // with an *ca.Error: ReasonTokenKeyUnknown, ReasonTokenExpired or
-// ReasonTokenUsed. Any other error is an outage.
+// ReasonTokenUsed. Any other error is an outage. ReturnJoinToken undoes that, for the
+// caller who won.
 type JoinTokens interface {
 	UseJoinToken(ctx context.Context, hash [32]byte, now time.Time) (ca.JoinToken, error)
+	ReturnJoinToken(ctx context.Context, hash [32]byte) error
 }
 
 // KubernetesConfig is one cluster whose service accounts may call.

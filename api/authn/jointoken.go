@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"strings"
 
@@ -64,4 +65,19 @@ func (a *Authenticator) authenticateJoinToken(ctx context.Context, c Credentials
 		return ca.Caller{}, ca.Refuse(ca.ReasonTokenSubject, "join token of %q", spent.Identity)
 	}
 	return a.newCaller(spent.Identity, ca.Evidence{Method: ca.MethodJoinToken, Issuer: spent.CreatedBy}, c)
+}
+
+// GiveBack makes a join token good again that authenticated caller, for whom no
+// certificate was made and none will be. It does nothing for a caller who proved
+// itself in another way. A crash before it leaves the token spent.
+func (a *Authenticator) GiveBack(ctx context.Context, caller ca.Caller) error {
+	evidence := caller.Evidence()
+	if evidence.Method != ca.MethodJoinToken || a.joinTokens == nil {
+		return nil
+	}
+	hash, err := hex.DecodeString(evidence.TokenHash)
+	if err != nil || len(hash) != sha256.Size {
+		return errors.New("giving a join token back: the evidence has no hash of it")
+	}
+	return a.joinTokens.ReturnJoinToken(ctx, [sha256.Size]byte(hash))
 }

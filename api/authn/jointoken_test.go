@@ -55,6 +55,16 @@ func (j *joinTokens) UseJoinToken(_ context.Context, hash [32]byte, now time.Tim
 	return token, nil
 }
 
+func (j *joinTokens) ReturnJoinToken(_ context.Context, hash [32]byte) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.down != nil {
+		return j.down
+	}
+	delete(j.used, hash)
+	return nil
+}
+
 const vm = "spiffe://cluster.local/ns/vms/sa/db-1"
 
 func TestJoinTokenIsItsIdentityOnce(t *testing.T) {
@@ -141,4 +151,46 @@ func TestOfManyUsersOfAJoinTokenOneWins(t *testing.T) {
 		require.Equal(t, ca.ReasonTokenUsed, ca.ReasonOf(err))
 	}
 	require.Equal(t, 1, won)
+}
+
+func TestAJoinTokenThatIsGivenBackIsGoodOnceMore(t *testing.T) {
+	w := newWorld(t, fips.ECDSAP256)
+	token := w.join.create(t, vm, w.now.Add(time.Hour))
+	caller, err := w.authenticate(token, "")
+	require.NoError(t, err)
+	require.NoError(t, w.auth.GiveBack(t.Context(), caller))
+	again, err := w.authenticate(token, "")
+	require.NoError(t, err)
+	require.Equal(t, caller, again)
+	_, err = w.authenticate(token, "")
+	require.Equal(t, ca.ReasonTokenUsed, ca.ReasonOf(err))
+
+	w.join.down = errors.New("disk full")
+	require.ErrorIs(t, w.auth.GiveBack(t.Context(), caller), w.join.down)
+}
+
+func TestOnlyAJoinTokenIsGivenBack(t *testing.T) {
+	w := newWorld(t, fips.ECDSAP256)
+	w.join.down = errors.New("asked")
+	identity, err := ca.ParseIdentity(vm)
+	require.NoError(t, err)
+	for name, row := range map[string]struct {
+		evidence ca.Evidence
+		want     string
+	}{
+		"a certificate":       {ca.Evidence{Method: ca.MethodCertificate, TokenHash: strings.Repeat("0", 64)}, ""},
+		"another token":       {ca.Evidence{Method: ca.MethodKubernetes, TokenHash: strings.Repeat("0", 64)}, ""},
+		"a hash cut short":    {ca.Evidence{Method: ca.MethodJoinToken, TokenHash: "00"}, "no hash"},
+		"a hash that is long": {ca.Evidence{Method: ca.MethodJoinToken, TokenHash: strings.Repeat("0", 66)}, "no hash"},
+		"no hash":             {ca.Evidence{Method: ca.MethodJoinToken}, "no hash"},
+	} {
+		caller, err := ca.NewCaller(identity, row.evidence)
+		require.NoError(t, err)
+		err = w.auth.GiveBack(t.Context(), caller)
+		if row.want == "" {
+			require.NoError(t, err, name)
+		} else {
+			require.ErrorContains(t, err, row.want, name)
+		}
+	}
 }

@@ -56,12 +56,16 @@ type EventReader interface {
 // ReasonTokenKeyUnknown, a spent one ReasonTokenUsed, one that has expired at
 // now ReasonTokenExpired. After any other error the token may be spent.
 //
+// Return undoes a Use. Only the caller to whom Use gave the token may, once it is
+// certain that no certificate comes of it. An unknown token is no error.
+//
 // Delete removes the tokens, spent or not, that expired before the time given, and
 // returns how many there were; they are unknown then. It lets records be written
 // meanwhile.
 type JoinTokens interface {
 	CreateJoinToken(ctx context.Context, t ca.JoinToken) error
 	UseJoinToken(ctx context.Context, hash [32]byte, now time.Time) (ca.JoinToken, error)
+	ReturnJoinToken(ctx context.Context, hash [32]byte) error
 	DeleteJoinTokens(ctx context.Context, expiredBefore time.Time) (int, error)
 }
 

@@ -84,7 +84,7 @@ func rootSite(t *testing.T, v *vaulttest.Server) site {
 	return rootSiteAt(t, v, time.Now())
 }
 
-func rootSiteAt(t *testing.T, v *vaulttest.Server, made time.Time) site {
+func rootSiteAt(t *testing.T, v *vaulttest.Server, made time.Time, changes ...func(*config)) site {
 	t.Helper()
 	token := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(token, []byte(v.RootToken), 0o600))
@@ -96,6 +96,9 @@ func rootSiteAt(t *testing.T, v *vaulttest.Server, made time.Time) site {
 		c.Root.Type = rootVaultTransit
 		c.Vault = vaultConfig{Address: v.Address, CAFile: v.CAFile, Login: vaultLoginConfig{Type: string(vault.LoginToken), TokenFile: token}}
 		c.Keys.KEK = kekConfig{Mount: "transit", Key: "kek"}
+		for _, change := range changes {
+			change(c)
+		}
 	})
 }
 

@@ -117,20 +117,33 @@ func (s site) command(t *testing.T, ca string, args ...string) (string, int) {
 // issues gets a certificate with a join token from the server of s.
 func (s site) issues(t *testing.T, ca string) {
 	t.Helper()
-	bundle := filepath.Join(s.dir, "bundle.pem")
-	root, err := os.ReadFile(filepath.Join(s.config.Root.Dir, "root.pem"))
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(bundle, root, 0o600))
+	out, code := s.issue(t, ca, s.joinToken(t, ca))
+	require.Equal(t, exitOK, code, out)
+	out, code = s.command(t, ca, "verify", filepath.Join(s.dir, "out", "tls.crt"), "--bundle", filepath.Join(s.dir, "bundle.pem"))
+	require.Equal(t, exitOK, code, out)
+}
+
+// joinToken makes a join token and returns the file that has it.
+func (s site) joinToken(t *testing.T, ca string) (file string) {
+	t.Helper()
 	out, code := s.command(t, ca, "token", "create", "--identity", "spiffe://example.org/vm/db-1", "-o", "json")
 	require.Equal(t, exitOK, code, out)
 	var token struct{ Token string }
 	decode(t, out, &token)
-	require.NoError(t, os.WriteFile(filepath.Join(s.dir, "join"), []byte(token.Token), 0o600))
-	out, code = s.command(t, ca, "issue", "--server", s.config.Listen, "--bundle", bundle,
-		"--token-file", filepath.Join(s.dir, "join"), "--out", filepath.Join(s.dir, "out"))
-	require.Equal(t, exitOK, code, out)
-	out, code = s.command(t, ca, "verify", filepath.Join(s.dir, "out", "tls.crt"), "--bundle", bundle)
-	require.Equal(t, exitOK, code, out)
+	file = filepath.Join(s.dir, "join")
+	require.NoError(t, os.WriteFile(file, []byte(token.Token), 0o600))
+	return file
+}
+
+// issue asks for a certificate with the token in a file.
+func (s site) issue(t *testing.T, ca, tokenFile string) (string, int) {
+	t.Helper()
+	bundle := filepath.Join(s.dir, "bundle.pem")
+	root, err := os.ReadFile(filepath.Join(s.config.Root.Dir, "root.pem"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(bundle, root, 0o600))
+	return s.command(t, ca, "issue", "--server", s.config.Listen, "--bundle", bundle,
+		"--token-file", tokenFile, "--out", filepath.Join(s.dir, "out"))
 }
 
 func decode(t *testing.T, raw string, v any) {

@@ -107,6 +107,18 @@ func (s *Store) UseJoinToken(ctx context.Context, hash [32]byte, now time.Time) 
 	return token, nil
 }
 
+// ReturnJoinToken implements store.JoinTokens.
+func (s *Store) ReturnJoinToken(ctx context.Context, hash [32]byte) error {
+	err := s.exclusive(ctx, func(c *conn) error {
+		_, err := c.exec("UPDATE join_tokens SET used_at = NULL WHERE hash = ?", hash[:])
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("returning join token: %w", err)
+	}
+	return nil
+}
+
 // deletePortion is how many tokens one transaction deletes: records wait for it.
 const deletePortion = 1000
 

@@ -321,6 +321,7 @@ func everyCall(ctx context.Context, s store.Store) map[string]error {
 		"Intend":         s.Intend(ctx, record(9)), "Void": s.Void(ctx, record(0).Serial, "late"),
 		"Append":           s.Append(ctx, ca.Event{At: start, Actor: "system", Action: "late"}),
 		"CreateJoinToken":  s.CreateJoinToken(ctx, token("late")),
+		"ReturnJoinToken":  s.ReturnJoinToken(ctx, [32]byte{1}),
 		"DeleteJoinTokens": deleteTokens,
 		"LiveKeys":         s.LiveKeys(ctx, start, func(ca.LiveKey) error { return nil }),
 	}

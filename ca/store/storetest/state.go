@@ -185,6 +185,31 @@ func tokenOnce(t *testing.T, b *bench) {
 	require.Equal(t, two, got)
 }
 
+func tokenReturned(t *testing.T, b *bench) {
+	s := b.store(t)
+	one, two := token("one"), token("two")
+	for _, created := range []ca.JoinToken{one, two} {
+		require.NoError(t, s.CreateJoinToken(t.Context(), created))
+		_, err := s.UseJoinToken(t.Context(), created.Hash, start)
+		require.NoError(t, err)
+	}
+	for _, hash := range [][32]byte{one.Hash, token("unknown").Hash} {
+		require.NoError(t, s.ReturnJoinToken(t.Context(), hash))
+	}
+	s = b.store(t)
+	_, err := s.UseJoinToken(t.Context(), one.Hash, one.ExpiresAt)
+	requireReason(t, ca.ReasonTokenExpired, err)
+	got, err := s.UseJoinToken(t.Context(), one.Hash, start)
+	require.NoError(t, err)
+	require.Equal(t, one, got)
+	for hash, reason := range map[[32]byte]ca.Reason{
+		one.Hash: ca.ReasonTokenUsed, two.Hash: ca.ReasonTokenUsed, token("unknown").Hash: ca.ReasonTokenKeyUnknown,
+	} {
+		_, err = s.UseJoinToken(t.Context(), hash, start)
+		requireReason(t, reason, err)
+	}
+}
+
 func tokenRace(t *testing.T, b *bench) {
 	s := b.store(t)
 	for round := range 5 {

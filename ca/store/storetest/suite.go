@@ -45,6 +45,7 @@ func Run(t *testing.T, open Opener) {
 		"state is not replaced over another version":            stateStale,
 		"of many replacements of one version one wins":          stateRace,
 		"a join token is used once":                             tokenOnce,
+		"a join token that is returned is used once more":       tokenReturned,
 		"of many users of a token one wins":                     tokenRace,
 		"a join token that cannot be is refused":                tokenRefused,
 		"join tokens are deleted once they have expired":        tokenDeleted,
