@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 
@@ -77,4 +78,41 @@ type JoinTokens interface {
 // one that was noted elsewhere.
 type Verifier interface {
 	Verify(ctx context.Context) (records uint64, err error)
+}
+
+// ErrBehind means that a store is older than a Mark that was made of it, or has
+// gone on from an older copy.
+var ErrBehind = errors.New("the store is older than what this server has written")
+
+// Mark says how far a store had come. Noted outside the store it finds, later, a
+// store that was put back from a backup.
+type Mark struct {
+	Store      string `json:"store"`      // its random name
+	Generation uint64 `json:"generation"` // how often it was opened for writing
+	Records    End    `json:"records"`
+	Events     End    `json:"events"`
+	Versions   uint64 `json:"versions"` // sum of the versions of all documents and states
+}
+
+// End is the last row of a log and the hash over the whole log, in hex.
+type End struct {
+	Seq  uint64 `json:"seq"`
+	Head string `json:"head"`
+}
+
+// Marker is implemented by stores that can tell whether they are behind.
+//
+// Holds returns nil when everything that was there at m is there now, an error that
+// wraps ErrBehind when it is not, and another one when it could not be found out.
+type Marker interface {
+	Mark(ctx context.Context) (Mark, error)
+	Holds(ctx context.Context, m Mark) error
+}
+
+// Durable is what the server's stores are: every implementation in this
+// repository.
+type Durable interface {
+	Store
+	Verifier
+	Marker
 }

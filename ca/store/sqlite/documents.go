@@ -2,48 +2,11 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 	"math"
 
 	"github.com/kedge-ca/kedge/ca"
 )
-
-// Document implements ca.Documents.
-func (s *Store) Document(ctx context.Context, kind, name string) (ca.Document, error) {
-	d := ca.Document{Name: name}
-	err := s.reads.QueryRowContext(ctx,
-		"SELECT version, body FROM documents WHERE kind = ? AND name = ? AND body IS NOT NULL", kind, name).Scan(&d.Version, &d.Body)
-	if errors.Is(err, sql.ErrNoRows) {
-		return d, nil
-	}
-	if err != nil {
-		return ca.Document{}, fmt.Errorf("reading document %s %s: %w", kind, name, err)
-	}
-	return d, nil
-}
-
-// Documents implements ca.Documents.
-func (s *Store) Documents(ctx context.Context, kind, after string, limit int) (all []ca.Document, err error) {
-	if limit <= 0 || limit > ca.MaxDocuments {
-		limit = ca.MaxDocuments
-	}
-	rows, err := s.reads.QueryContext(ctx, `SELECT name, version, body FROM documents
-		WHERE kind = ? AND name > ? AND body IS NOT NULL ORDER BY name LIMIT ?`, kind, after, limit)
-	if err != nil {
-		return nil, fmt.Errorf("listing documents of kind %s: %w", kind, err)
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var d ca.Document
-		if err := rows.Scan(&d.Name, &d.Version, &d.Body); err != nil {
-			return nil, fmt.Errorf("listing documents of kind %s: %w", kind, err)
-		}
-		all = append(all, d)
-	}
-	return all, rows.Err()
-}
 
 // The statements that change documents. A row without a body stands for a
 // document that was deleted and gives the next one of its name a version.

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"fmt"
 
+	"github.com/kedge-ca/kedge/ca/store/ledger"
 	"github.com/kedge-ca/kedge/ca/store/schema"
 )
 
@@ -17,7 +18,7 @@ func migrate(c *conn) error {
 		if err != nil {
 			return err
 		}
-		if err := checkVersion(version, len(migrations)); err != nil {
+		if err := schema.CheckVersion(version, len(migrations)); err != nil {
 			return err
 		}
 		for _, m := range migrations[version:] {
@@ -25,9 +26,31 @@ func migrate(c *conn) error {
 				return fmt.Errorf("migration %s: %w", m.Name, err)
 			}
 		}
-		_, err = c.exec("UPDATE schema_version SET version = ?", int64(len(migrations)))
-		return err
+		if _, err = c.exec("UPDATE schema_version SET version = ?", int64(len(migrations))); err != nil {
+			return err
+		}
+		return beginGeneration(c)
 	})
+}
+
+// beginGeneration names a new store, counts this opening, and refuses a store whose
+// content is elsewhere.
+func beginGeneration(c *conn) error {
+	name, err := ledger.NewName()
+	if err != nil {
+		return err
+	}
+	rows, err := c.query(`INSERT INTO store (id, name, generation) VALUES (1, ?, 1)
+		ON CONFLICT (id) DO UPDATE SET generation = generation + 1 RETURNING moved_to`, name)
+	if err != nil {
+		return err
+	}
+	if len(rows) == 1 {
+		if movedTo, ok := rows[0][0].(string); ok {
+			return ledger.ErrMoved(movedTo)
+		}
+	}
+	return nil
 }
 
 // schemaVersion reads the version, 0 in a database that it has just begun. A
@@ -70,15 +93,5 @@ func checkCurrent(c *conn) error {
 	if err != nil {
 		return err
 	}
-	if version < len(migrations) {
-		return fmt.Errorf("its schema has version %d, this program needs %d; start the server once, which migrates it", version, len(migrations))
-	}
-	return checkVersion(version, len(migrations))
-}
-
-func checkVersion(version, known int) error {
-	if version < 0 || version > known {
-		return fmt.Errorf("its schema has version %d, and this program knows versions up to %d; run the newer program that wrote it", version, known)
-	}
-	return nil
+	return schema.CheckCurrent(version, len(migrations))
 }

@@ -14,6 +14,8 @@ import (
 
 	"github.com/kedge-ca/kedge/ca/keystore/secretfile"
 	"github.com/kedge-ca/kedge/ca/store"
+	"github.com/kedge-ca/kedge/ca/store/ledger"
+	"github.com/kedge-ca/kedge/ca/store/schema"
 )
 
 // fileName is the database inside Config.Dir. Beside it stand the write-ahead
@@ -32,9 +34,12 @@ type Config struct {
 	Queue int
 }
 
-// Store is an open database. It implements store.Store and store.Verifier.
+// Store is an open database. It implements store.Durable.
 type Store struct {
+	*ledger.Reader
+
 	reads  *sql.DB
+	path   string
 	writes *writer // nil when opened read-only
 	lock   *os.File
 
@@ -42,10 +47,7 @@ type Store struct {
 	closeErr  error
 }
 
-var (
-	_ store.Store    = (*Store)(nil)
-	_ store.Verifier = (*Store)(nil)
-)
+var _ store.Durable = (*Store)(nil)
 
 // Open opens the store and, unless read-only, makes it and brings its schema up
 // to date. The caller closes it.
@@ -66,7 +68,7 @@ func Open(c Config) (*Store, error) {
 	if _, err := sqlite.Fdatasync(true); err != nil && !errors.Is(err, sqlite.ErrFdatasyncUnavailable) {
 		return nil, fmt.Errorf("opening store: %w", err)
 	}
-	s := &Store{}
+	s := &Store{path: path}
 	if c.ReadOnly {
 		err = s.openReadOnly(path)
 	} else {
@@ -90,10 +92,10 @@ func (s *Store) openForWriting(c Config, path string) error {
 	if err := prepareFiles(path); err != nil {
 		return err
 	}
-	if s.reads, err = openReads(path); err != nil {
+	if err = s.openReads(path); err != nil {
 		return err
 	}
-	s.writes, err = startWriter(c, path, s.serialExists)
+	s.writes, err = startWriter(c, path, s.SerialExists)
 	return err
 }
 
@@ -111,21 +113,21 @@ func (s *Store) openReadOnly(path string) error {
 	if err := errors.Join(checkCurrent(c), c.close()); err != nil {
 		return err
 	}
-	s.reads, err = openReads(path)
-	return err
+	return s.openReads(path)
 }
 
 // openReads makes the pool of connections that only read. Each has its own
 // snapshot; none waits for the writer.
-func openReads(path string) (*sql.DB, error) {
+func (s *Store) openReads(path string) error {
 	connector, err := sqlite.NewConnector(readDSN(path))
 	if err != nil {
-		return nil, fmt.Errorf("opening database for reading: %w", err)
+		return fmt.Errorf("opening database for reading: %w", err)
 	}
-	db := sql.OpenDB(connector)
-	db.SetMaxOpenConns(4)
-	db.SetMaxIdleConns(1)
-	return db, nil
+	s.reads = sql.OpenDB(connector)
+	s.reads.SetMaxOpenConns(4)
+	s.reads.SetMaxIdleConns(1)
+	s.Reader = ledger.NewReader(s.reads, schema.SQLite(), "")
+	return nil
 }
 
 // prepareFiles makes the database file, because SQLite would make it readable to

@@ -124,8 +124,8 @@ func TestOpenRefusesOtherSchemas(t *testing.T) {
 		readOnly bool
 		want     string
 	}{
-		"a newer one":                   {"UPDATE schema_version SET version = 99", false, "version 99, and this program knows versions up to 2; run the newer program"},
-		"a newer one, for reading":      {"UPDATE schema_version SET version = 99", true, "version 99, and this program knows versions up to 2"},
+		"a newer one":                   {"UPDATE schema_version SET version = 99", false, "version 99, and this program knows versions up to 3; run the newer program"},
+		"a newer one, for reading":      {"UPDATE schema_version SET version = 99", true, "version 99, and this program knows versions up to 3"},
 		"an older one, for reading":     {"UPDATE schema_version SET version = 0", true, "start the server once"},
 		"none, but tables":              {"DROP TABLE schema_version", false, "database of another program"},
 		"none, but tables, to read":     {"DROP TABLE schema_version", true, "database of another program"},

@@ -2,10 +2,8 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"database/sql/driver"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -14,24 +12,6 @@ import (
 
 // maxState bounds a stored state: some hundred certificates.
 const maxState = 4 << 20
-
-// Load implements ca.StateStore.
-func (s *Store) Load(ctx context.Context) (ca.State, ca.Version, error) {
-	var state ca.State
-	var version int64
-	var body []byte
-	err := s.reads.QueryRowContext(ctx, "SELECT version, body FROM state WHERE id = 1").Scan(&version, &body)
-	if errors.Is(err, sql.ErrNoRows) {
-		return state, 0, nil
-	}
-	if err != nil {
-		return state, 0, fmt.Errorf("reading state: %w", err)
-	}
-	if err := json.Unmarshal(body, &state); err != nil {
-		return ca.State{}, 0, fmt.Errorf("stored state is damaged: %w", err)
-	}
-	return state, ca.Version(version), nil
-}
 
 // Replace implements ca.StateStore.
 func (s *Store) Replace(ctx context.Context, old ca.Version, next ca.State) (ca.Version, error) {
@@ -43,9 +23,9 @@ func (s *Store) Replace(ctx context.Context, old ca.Version, next ca.State) (ca.
 		return 0, fmt.Errorf("state of %d bytes, at most %d are kept", len(body), maxState)
 	}
 	err = s.exclusive(ctx, func(c *conn) error {
-		swap := "UPDATE state SET version = ?, body = ? WHERE id = 1 AND version = ?"
+		swap := "UPDATE replica_states SET version = ?, body = ? WHERE replica = '' AND version = ?"
 		if old == 0 {
-			swap = "INSERT INTO state (id, version, body) SELECT 1, ?, ? WHERE ? = 0 AND NOT EXISTS (SELECT 1 FROM state)"
+			swap = "INSERT INTO replica_states (replica, version, body) SELECT '', ?, ? WHERE ? = 0 ON CONFLICT DO NOTHING"
 		}
 		changed, err := c.exec(swap, int64(old)+1, string(body), int64(old))
 		if err == nil && changed == 0 {

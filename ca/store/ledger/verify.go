@@ -1,4 +1,4 @@
-package sqlite
+package ledger
 
 import (
 	"bytes"
@@ -15,9 +15,9 @@ import (
 // that none is missing, that each transaction has the hash that was written with
 // it, and that the summaries of the segments, which decide what a search looks
 // at, are those of their records. Records that are added meanwhile are left out.
-func (s *Store) Verify(ctx context.Context) (uint64, error) {
-	summaries := &summaries{store: s}
-	records, err := s.verifyLog(ctx, journal.Records, summaries.check)
+func (r *Reader) Verify(ctx context.Context) (uint64, error) {
+	summaries := &summaries{reader: r}
+	records, err := r.verifyLog(ctx, journal.Records, summaries.check)
 	if err != nil {
 		return 0, err
 	}
@@ -25,7 +25,7 @@ func (s *Store) Verify(ctx context.Context) (uint64, error) {
 		return 0, err
 	}
 	for _, log := range []journal.Log{journal.Events, journal.Voids} {
-		if _, err := s.verifyLog(ctx, log, nil); err != nil {
+		if _, err := r.verifyLog(ctx, log, nil); err != nil {
 			return 0, err
 		}
 	}
@@ -35,10 +35,10 @@ func (s *Store) Verify(ctx context.Context) (uint64, error) {
 // Head returns the last row of a log and the hash over the whole log. Noted where
 // the database's owner cannot change it, it finds a log that was cut off or
 // written anew.
-func (s *Store) Head(ctx context.Context, log journal.Log) (uint64, journal.Head, error) {
+func (r *Reader) Head(ctx context.Context, log journal.Log) (uint64, journal.Head, error) {
 	var seq uint64
 	var head []byte
-	err := s.reads.QueryRowContext(ctx, "SELECT seq, head FROM "+string(log)+" ORDER BY seq DESC LIMIT 1").Scan(&seq, &head)
+	err := r.queryRow(ctx, "SELECT seq, head FROM "+string(log)+" ORDER BY seq DESC LIMIT 1").Scan(&seq, &head)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, log.Origin(), nil
 	}
@@ -60,8 +60,8 @@ type logRow struct {
 
 // verifyLog checks the chain of one log and calls each, if there is one, for
 // every row. It returns the number of rows.
-func (s *Store) verifyLog(ctx context.Context, log journal.Log, each func(context.Context, logRow) error) (uint64, error) {
-	last, want, err := s.Head(ctx, log)
+func (r *Reader) verifyLog(ctx context.Context, log journal.Log, each func(context.Context, logRow) error) (uint64, error) {
+	last, want, err := r.Head(ctx, log)
 	if err != nil {
 		return 0, err
 	}
@@ -70,7 +70,7 @@ func (s *Store) verifyLog(ctx context.Context, log journal.Log, each func(contex
 	link.Begin(head)
 	begun := uint64(1)
 	for next := uint64(1); next <= last; {
-		rows, err := s.logRows(ctx, log, next)
+		rows, err := r.logRows(ctx, log, next)
 		if err != nil {
 			return 0, err
 		}
@@ -107,12 +107,12 @@ func (s *Store) verifyLog(ctx context.Context, log journal.Log, each func(contex
 }
 
 // logRows reads the next portion of a log.
-func (s *Store) logRows(ctx context.Context, log journal.Log, from uint64) (all []logRow, err error) {
+func (r *Reader) logRows(ctx context.Context, log journal.Log, from uint64) (all []logRow, err error) {
 	query := "SELECT seq, body, head FROM " + string(log)
 	if log == journal.Voids {
 		query = "SELECT seq, reason, head, record_seq FROM voids"
 	}
-	rows, err := s.reads.QueryContext(ctx, query+" WHERE seq >= ? ORDER BY seq LIMIT ?", int64(from), recordPortion)
+	rows, err := r.query(ctx, query+" WHERE seq >= ? ORDER BY seq LIMIT ?", int64(from), recordPortion)
 	if err != nil {
 		return nil, fmt.Errorf("reading the log of %s: %w", log, err)
 	}
@@ -137,7 +137,7 @@ func (s *Store) logRows(ctx context.Context, log journal.Log, from uint64) (all 
 
 // summaries checks the stored segments against the records that go by.
 type summaries struct {
-	store  *Store
+	reader *Reader
 	stored []*journal.Segment // not yet reached
 	from   uint64             // the next portion begins after this record
 	sum    *journal.Segment   // of the records since the last segment
@@ -146,7 +146,7 @@ type summaries struct {
 }
 
 func (c *summaries) check(ctx context.Context, row logRow) error {
-	r, err := journal.DecodeRecord(row.seq, row.body)
+	record, err := journal.DecodeRecord(row.seq, row.body)
 	if err != nil {
 		return err
 	}
@@ -160,7 +160,7 @@ func (c *summaries) check(ctx context.Context, row logRow) error {
 	if c.sum == nil {
 		c.sum = journal.NewSegment()
 	}
-	c.one.Set(&r)
+	c.one.Set(&record)
 	c.sum.Add(row.seq, &c.one)
 	if row.seq < want.Last {
 		return nil
@@ -178,7 +178,7 @@ func (c *summaries) fetch(ctx context.Context) error {
 		return nil
 	}
 	var err error
-	if c.stored, err = c.store.segments(ctx, spansOf{}, c.from); err != nil {
+	if c.stored, err = c.reader.segments(ctx, spansOf{}, c.from); err != nil {
 		return err
 	}
 	if len(c.stored) == 0 {
@@ -198,7 +198,7 @@ func (c *summaries) finish(ctx context.Context, records uint64) error {
 		}
 	}
 	var summed, last uint64
-	err := c.store.reads.QueryRowContext(ctx,
+	err := c.reader.queryRow(ctx,
 		"SELECT (SELECT coalesce(max(last_seq), 0) FROM segments), (SELECT coalesce(max(seq), 0) FROM records)").Scan(&summed, &last)
 	if err != nil {
 		return fmt.Errorf("reading segments: %w", err)

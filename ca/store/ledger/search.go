@@ -1,4 +1,4 @@
-package sqlite
+package ledger
 
 import (
 	"context"
@@ -27,20 +27,20 @@ type span struct{ first, last uint64 }
 // Records implements store.RecordReader. A query for an identity, a serial, a
 // method or a cluster reads the summaries of all segments in its range, and the
 // records of those only that can match.
-func (s *Store) Records(ctx context.Context, q ca.Query) ([]ca.Record, error) {
+func (r *Reader) Records(ctx context.Context, q ca.Query) ([]ca.Record, error) {
 	limit := limitOf(q.Limit)
 	q.AfterSeq = min(q.AfterSeq, math.MaxInt64-1)
 	search := journal.NewSearch(q)
 	var found []ca.Record
-	err := s.spans(ctx, spansOf{after: q.AfterSeq, newest: q.Newest, may: search.MayMatch}, func(sp span) error {
-		return s.scan(ctx, sp, q.Newest, func(stored storedRecord) error {
-			r, err := journal.DecodeRecord(stored.seq, stored.body)
+	err := r.spans(ctx, spansOf{after: q.AfterSeq, newest: q.Newest, may: search.MayMatch}, func(sp span) error {
+		return r.scan(ctx, sp, q.Newest, func(stored storedRecord) error {
+			record, err := journal.DecodeRecord(stored.seq, stored.body)
 			if err != nil {
 				return err
 			}
-			if search.Matches(&r) {
-				r.VoidedReason = stored.void
-				found = append(found, r)
+			if search.Matches(&record) {
+				record.VoidedReason = stored.void
+				found = append(found, record)
 			}
 			if len(found) == limit {
 				return errEnough
@@ -65,10 +65,10 @@ func limitOf(limit int) int {
 }
 
 // LiveKeys implements store.RecordReader.
-func (s *Store) LiveKeys(ctx context.Context, now time.Time, each func(ca.LiveKey) error) error {
+func (r *Reader) LiveKeys(ctx context.Context, now time.Time, each func(ca.LiveKey) error) error {
 	may := func(g *journal.Segment) bool { return g.MayBeLive(now) }
-	err := s.spans(ctx, spansOf{may: may}, func(sp span) error {
-		return s.scan(ctx, sp, false, func(stored storedRecord) error {
+	err := r.spans(ctx, spansOf{may: may}, func(sp span) error {
+		return r.scan(ctx, sp, false, func(stored storedRecord) error {
 			key, err := journal.DecodeLiveKey(stored.seq, stored.body)
 			if err != nil || stored.void != "" || !key.NotAfter.After(now) {
 				return err
@@ -82,9 +82,9 @@ func (s *Store) LiveKeys(ctx context.Context, now time.Time, each func(ca.LiveKe
 	return nil
 }
 
-// serialExists looks through every record.
-func (s *Store) serialExists(serial string) (bool, error) {
-	found, err := s.Records(context.Background(), ca.Query{Serial: serial, Newest: true, Limit: 1})
+// SerialExists looks through every record.
+func (r *Reader) SerialExists(serial string) (bool, error) {
+	found, err := r.Records(context.Background(), ca.Query{Serial: serial, Newest: true, Limit: 1})
 	return len(found) > 0, err
 }
 
@@ -97,9 +97,9 @@ type spansOf struct {
 
 // spans calls each for every run of records that can be of interest, in order:
 // the segments that may have some, and the records that are in none yet.
-func (s *Store) spans(ctx context.Context, o spansOf, each func(span) error) error {
+func (r *Reader) spans(ctx context.Context, o spansOf, each func(span) error) error {
 	var summed uint64 // the last record that is in a segment
-	if err := s.reads.QueryRowContext(ctx, "SELECT coalesce(max(last_seq), 0) FROM segments").Scan(&summed); err != nil {
+	if err := r.queryRow(ctx, "SELECT coalesce(max(last_seq), 0) FROM segments").Scan(&summed); err != nil {
 		return fmt.Errorf("reading segments: %w", err)
 	}
 	tail := span{first: max(summed, o.after) + 1, last: math.MaxInt64}
@@ -107,22 +107,22 @@ func (s *Store) spans(ctx context.Context, o spansOf, each func(span) error) err
 		if err := each(tail); err != nil {
 			return err
 		}
-		return s.eachSegment(ctx, o, summed, each)
+		return r.eachSegment(ctx, o, summed, each)
 	}
-	if err := s.eachSegment(ctx, o, summed, each); err != nil {
+	if err := r.eachSegment(ctx, o, summed, each); err != nil {
 		return err
 	}
 	return each(tail)
 }
 
 // eachSegment goes through the segments up to the record summed.
-func (s *Store) eachSegment(ctx context.Context, o spansOf, summed uint64, each func(span) error) error {
+func (r *Reader) eachSegment(ctx context.Context, o spansOf, summed uint64, each func(span) error) error {
 	from := o.after // segments with last_seq > from, or when newest with last_seq <= from
 	if o.newest {
 		from = summed
 	}
 	for {
-		segments, err := s.segments(ctx, o, from)
+		segments, err := r.segments(ctx, o, from)
 		if err != nil || len(segments) == 0 {
 			return err
 		}
@@ -141,7 +141,7 @@ func (s *Store) eachSegment(ctx context.Context, o spansOf, summed uint64, each 
 }
 
 // segments reads the next portion of segments.
-func (s *Store) segments(ctx context.Context, o spansOf, from uint64) (all []*journal.Segment, err error) {
+func (r *Reader) segments(ctx context.Context, o spansOf, from uint64) (all []*journal.Segment, err error) {
 	query := `SELECT first_seq, last_seq, issued_min, issued_max, not_after_max, filter FROM segments `
 	args := []any{int64(from), segmentPortion}
 	if o.newest {
@@ -150,7 +150,7 @@ func (s *Store) segments(ctx context.Context, o spansOf, from uint64) (all []*jo
 	} else {
 		query += "WHERE last_seq > ? ORDER BY first_seq LIMIT ?"
 	}
-	rows, err := s.reads.QueryContext(ctx, query, args...)
+	rows, err := r.query(ctx, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("reading segments: %w", err)
 	}
@@ -176,14 +176,14 @@ type storedRecord struct {
 }
 
 // scan calls each for every record of sp.
-func (s *Store) scan(ctx context.Context, sp span, newest bool, each func(storedRecord) error) error {
+func (r *Reader) scan(ctx context.Context, sp span, newest bool, each func(storedRecord) error) error {
 	for sp.first <= sp.last {
-		records, err := s.portion(ctx, sp, newest)
+		records, err := r.portion(ctx, sp, newest)
 		if err != nil || len(records) == 0 {
 			return err
 		}
-		for _, r := range records {
-			if err := each(r); err != nil {
+		for _, stored := range records {
+			if err := each(stored); err != nil {
 				return err
 			}
 		}
@@ -201,37 +201,37 @@ func (s *Store) scan(ctx context.Context, sp span, newest bool, each func(stored
 }
 
 // portion reads the next records of sp.
-func (s *Store) portion(ctx context.Context, sp span, newest bool) (all []storedRecord, err error) {
+func (r *Reader) portion(ctx context.Context, sp span, newest bool) (all []storedRecord, err error) {
 	query := `SELECT r.seq, r.body, v.reason FROM records r LEFT JOIN voids v ON v.record_seq = r.seq
 		WHERE r.seq BETWEEN ? AND ? ORDER BY r.seq`
 	if newest {
 		query += " DESC"
 	}
-	rows, err := s.reads.QueryContext(ctx, query+" LIMIT ?", int64(sp.first), int64(sp.last), recordPortion)
+	rows, err := r.query(ctx, query+" LIMIT ?", int64(sp.first), int64(sp.last), recordPortion)
 	if err != nil {
 		return nil, fmt.Errorf("reading records: %w", err)
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
-		var r storedRecord
+		var stored storedRecord
 		var void sql.NullString
-		if err := rows.Scan(&r.seq, &r.body, &void); err != nil {
+		if err := rows.Scan(&stored.seq, &stored.body, &void); err != nil {
 			return nil, fmt.Errorf("reading records: %w", err)
 		}
-		r.void = void.String
-		all = append(all, r)
+		stored.void = void.String
+		all = append(all, stored)
 	}
 	return all, rows.Err()
 }
 
 // Events implements store.EventReader.
-func (s *Store) Events(ctx context.Context, afterSeq uint64, newest bool, limit int) (all []ca.Event, err error) {
+func (r *Reader) Events(ctx context.Context, afterSeq uint64, newest bool, limit int) (all []ca.Event, err error) {
 	afterSeq = min(afterSeq, math.MaxInt64)
 	query := "SELECT seq, body FROM events WHERE seq > ? ORDER BY seq"
 	if newest {
 		query += " DESC"
 	}
-	rows, err := s.reads.QueryContext(ctx, query+" LIMIT ?", int64(afterSeq), limitOf(limit))
+	rows, err := r.query(ctx, query+" LIMIT ?", int64(afterSeq), limitOf(limit))
 	if err != nil {
 		return nil, fmt.Errorf("reading events: %w", err)
 	}
