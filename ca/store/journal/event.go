@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/kedge-ca/kedge/ca"
 )
@@ -70,6 +72,9 @@ func (v Void) Encode() []byte {
 func (v Void) Check() error {
 	if v.Reason == "" || len(v.Reason) > MaxVoidReason {
 		return fmt.Errorf("reason of %d bytes, needs 1 to %d", len(v.Reason), MaxVoidReason)
+	}
+	if !utf8.ValidString(v.Reason) || strings.ContainsRune(v.Reason, 0) { // no text to every database
+		return fmt.Errorf("reason %q is not a text", v.Reason)
 	}
 	return nil
 }

@@ -62,7 +62,7 @@ func (l *log) admit(batch []*job) []*job {
 			continue
 		}
 		if j.serial != "" {
-			l.recent.add(j.serial)
+			l.recent.Add(j.serial)
 		}
 		admitted = append(admitted, j)
 	}
@@ -73,7 +73,7 @@ func (l *log) checkSerial(j *job) error {
 	if j.serial == "" {
 		return nil
 	}
-	repeated := l.recent.has(j.serial)
+	repeated := l.recent.Has(j.serial)
 	if !repeated && l.suspect > 0 {
 		l.suspect--
 		var err error

@@ -25,7 +25,7 @@ type log struct {
 
 	ends    ends
 	tail    *journal.Segment // the records after the last stored segment
-	recent  *recent
+	recent  *journal.Recent
 	suspect int // how many more serials are looked for in every record
 	commits int
 
@@ -165,8 +165,8 @@ func (l *log) loadEnd(name journal.Log) (end, error) {
 
 // loadRecent reads the beginning of each body only, where the serial stands.
 func (l *log) loadRecent() error {
-	l.recent = newRecent()
-	from := max(int64(l.ends.records.seq)-recentLen, 0)
+	l.recent = journal.NewRecent()
+	from := max(int64(l.ends.records.seq)-journal.RecentLen, 0)
 	rows, err := l.conn.query("SELECT substr(body, 1, 22) FROM records WHERE seq > ? ORDER BY seq", from)
 	if err != nil {
 		return err
@@ -177,7 +177,7 @@ func (l *log) loadRecent() error {
 		if err != nil {
 			return fmt.Errorf("one of the last records: %w", err)
 		}
-		l.recent.add(serial)
+		l.recent.Add(serial)
 	}
 	return nil
 }
@@ -208,30 +208,4 @@ func (l *log) takeWritten() int {
 	n := l.written
 	l.written = 0
 	return n
-}
-
-// recentLen is how many serials are remembered.
-const recentLen = 4096
-
-// recent remembers the serials of the last records.
-type recent struct {
-	serials map[string]struct{}
-	ring    []string
-	next    int
-}
-
-func newRecent() *recent {
-	return &recent{serials: make(map[string]struct{}, recentLen), ring: make([]string, recentLen)}
-}
-
-func (r *recent) has(serial string) bool {
-	_, ok := r.serials[serial]
-	return ok
-}
-
-func (r *recent) add(serial string) {
-	delete(r.serials, r.ring[r.next])
-	r.ring[r.next] = serial
-	r.serials[serial] = struct{}{}
-	r.next = (r.next + 1) % recentLen
 }

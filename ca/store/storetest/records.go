@@ -40,6 +40,8 @@ func voidIsKept(t *testing.T, b *bench) {
 	requireReason(t, ca.ReasonNotFound, s.Void(t.Context(), "7f00ff", "never recorded"))
 	require.Error(t, s.Void(t.Context(), want[2].Serial, ""), "without a reason")
 	require.Error(t, s.Void(t.Context(), want[2].Serial, strings.Repeat("x", 1<<20)), "with an endless reason")
+	require.Error(t, s.Void(t.Context(), want[2].Serial, "a\x00b"), "with a reason that is no text")
+	require.Error(t, s.Void(t.Context(), want[2].Serial, "\xff"), "with a reason that is no text")
 
 	want[1].VoidedReason = "signing failed"
 	require.Equal(t, want, sorted(all(t, s)))
