@@ -161,7 +161,7 @@ func TestLintFindsEachRuleBroken(t *testing.T) {
 		{"Signer.Sign through a field", snippet("a.b.key().Sign(rand.Reader, d, o)"), "Sign: " + signDoor},
 		{"MessageSigner", snippet("s.SignMessage(rand.Reader, m, o)"), "Sign: " + signDoor},
 		{"key made elsewhere", snippet("ecdsa.GenerateKey(elliptic.P256(), rand.Reader)"), "use fips.GenerateKey"},
-		{"unverified client", snippet("fips.DangerouslyUnverifiedClientTLS()"), "call github.com/kedge-ca/kedge/fips.DangerouslyUnverifiedClientTLS"},
+		{"unverified client", snippet("fips.DangerouslyUnverifiedClientTLS(nil)"), "call github.com/kedge-ca/kedge/fips.DangerouslyUnverifiedClientTLS"},
 		{"custom reader", snippet("rand.Int(r, n)"), "random source"},
 		{"nil reader", snippet("rand.Prime(nil, 512)"), "random source"},
 		{"reader replaced", snippet("rand.Reader = r"), "rand.Reader"},

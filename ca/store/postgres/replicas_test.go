@@ -314,6 +314,7 @@ func TestReadOnlyWritesNothing(t *testing.T) {
 		"CreateJoinToken": reader.CreateJoinToken(t.Context(), ca.JoinToken{}),
 		"DeleteDocument":  reader.DeleteDocument(t.Context(), "plan", "one", 1),
 		"Replace":         replace, "PutDocument": put, "UseJoinToken": use, "DeleteJoinTokens": deleteTokens,
+		"ReturnJoinToken": reader.ReturnJoinToken(t.Context(), [32]byte{}),
 	} {
 		require.Equal(t, ca.ReasonNotReady, ca.ReasonOf(err), name)
 	}

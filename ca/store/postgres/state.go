@@ -161,6 +161,17 @@ func (s *Store) whyNot(ctx context.Context, hash [32]byte, now time.Time) error 
 // deletePortion is how many tokens one transaction deletes.
 const deletePortion = 1000
 
+// ReturnJoinToken implements store.JoinTokens.
+func (s *Store) ReturnJoinToken(ctx context.Context, hash [32]byte) error {
+	if s.writes == nil {
+		return errReadOnly()
+	}
+	if _, err := s.db.ExecContext(ctx, "UPDATE join_tokens SET used_at = NULL WHERE hash = $1", hash[:]); err != nil {
+		return fmt.Errorf("returning join token: %w", err)
+	}
+	return nil
+}
+
 // DeleteJoinTokens implements store.JoinTokens.
 func (s *Store) DeleteJoinTokens(ctx context.Context, expiredBefore time.Time) (int, error) {
 	if s.writes == nil {
