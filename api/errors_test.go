@@ -146,7 +146,10 @@ var linkerdCodes = map[ca.Reason]codes.Code{
 	ca.ReasonPolicy: codes.FailedPrecondition, ca.ReasonImpersonation: codes.FailedPrecondition,
 	ca.ReasonBundleForeign: codes.FailedPrecondition, ca.ReasonBundleForked: codes.FailedPrecondition, ca.ReasonBundleSignature: codes.FailedPrecondition,
 	ca.ReasonTokenIssuer: codes.FailedPrecondition, ca.ReasonClusterUnknown: codes.FailedPrecondition,
+	ca.ReasonZoneTaken: codes.FailedPrecondition, ca.ReasonZoneRemoved: codes.FailedPrecondition,
 
+	ca.ReasonZoneToken: codes.InvalidArgument, ca.ReasonZoneTokenUsed: codes.InvalidArgument,
+	ca.ReasonZoneTokenExpired: codes.InvalidArgument, ca.ReasonZoneUnknown: codes.InvalidArgument,
 	ca.ReasonNoCredentials: codes.InvalidArgument, ca.ReasonCredentialsDiffer: codes.InvalidArgument,
 	ca.ReasonTokenMalformed: codes.InvalidArgument, ca.ReasonTokenTooLarge: codes.InvalidArgument,
 	ca.ReasonTokenAlgorithm: codes.InvalidArgument, ca.ReasonTokenHeader: codes.InvalidArgument,
