@@ -41,17 +41,23 @@ func (v *vaultSetUp) file(name, text string) string {
 func (v *vaultSetUp) refusesInit(t *testing.T, flags ...string) {
 	t.Helper()
 	dir := t.TempDir()
-	args := append([]string{
-		"init", "--trust-domain", "example.org", "--data-dir", filepath.Join(dir, "kedge"), "--config", filepath.Join(dir, "ca.yaml"),
-		"--generate-passphrases", filepath.Join(dir, "secrets"), "--vault-address", v.Address, "--vault-ca-file", v.CAFile,
-		"--vault-role-id", v.roleID, "--vault-secret-id-file", v.secret, "--vault-setup-token-file", v.setup, "--server-name", "localhost",
-	}, flags...)
-	out, err := exec.CommandContext(t.Context(), filepath.Join(buildCA(t), "ca"), args...).CombinedOutput()
+	out, err := v.runInit(t, dir, flags...)
 	require.Error(t, err)
 	t.Logf("%s", out)
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Empty(t, left, "the next ca init refuses where anything is there already")
+}
+
+// runInit runs ca init into a directory.
+func (v *vaultSetUp) runInit(t *testing.T, dir string, flags ...string) ([]byte, error) {
+	t.Helper()
+	args := append([]string{
+		"init", "--trust-domain", "example.org", "--data-dir", filepath.Join(dir, "kedge"), "--config", filepath.Join(dir, "ca.yaml"),
+		"--generate-passphrases", filepath.Join(dir, "secrets"), "--vault-address", v.Address, "--vault-ca-file", v.CAFile,
+		"--vault-role-id", v.roleID, "--vault-secret-id-file", v.secret, "--vault-setup-token-file", v.setup, "--server-name", "localhost",
+	}, flags...)
+	return exec.CommandContext(t.Context(), filepath.Join(buildCA(t), "ca"), args...).CombinedOutput()
 }
 
 // TestInitHoldsAnExistingIssuerToWhatAnAnchorIsFirst is docs/roots.md: "it looks first
@@ -77,6 +83,8 @@ func TestInitLooksBeforeItMakesAnything(t *testing.T) {
 		"the same, for a root key in transit":                                 {[]string{"--root", "vault-transit", "--root-name", "two"}, "transit/keys/two"},
 		"a secret id that is none":                                            {[]string{"--root", "vault-pki", "--root-name", "three", "--vault-secret-id-file", v.file("bad", "garbage")}, "pki/issuer/three/json"},
 		"a local root, and a key-encryption key that the AppRole may not use": {[]string{"--kek-mount", "transit", "--kek-key", "kek"}, "transit/keys/kek"},
+		"a root key that is not there":                                        {[]string{"--root", "vault-transit", "--root-from", "existing", "--root-name", "five"}, "transit/keys/five"},
+		"a root key to import":                                                {[]string{"--root", "vault-transit", "--root-from", "import", "--root-import-file", v.secret, "--root-name", "six"}, "transit/keys/six"},
 		"an import file that is not there":                                    {[]string{"--root", "vault-pki", "--root-name", "four", "--root-from", "import", "--root-import-file", "/none"}, "pki/issuer/four/json"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -88,4 +96,26 @@ func TestInitLooksBeforeItMakesAnything(t *testing.T) {
 			v.refusesInit(t, row.flags...)
 		})
 	}
+}
+
+// TestInitGoesOnWithAKeyThatAnInitHasLeft: the token for setting up made the root key
+// and could not sign with it. The key stays in Vault, and the next ca init takes it
+// when it is told to.
+func TestInitGoesOnWithAKeyThatAnInitHasLeft(t *testing.T) {
+	v := newVaultSetUp(t)
+	policy, err := exec.CommandContext(t.Context(), filepath.Join(buildCA(t), "ca"), "vault", "policy", "--mode", "transit").CombinedOutput()
+	require.NoError(t, err, "%s", policy)
+	roleID, secretID := v.NewAppRole(string(policy))
+	v.roleID, v.secret = roleID, v.file("secret-id", secretID)
+	few := v.file("few", v.PolicyToken(`path "transit/keys/kedge-root" { capabilities = ["create", "read", "update"] }
+		path "auth/token/lookup-self" { capabilities = ["read"] }`))
+
+	out, err := v.runInit(t, t.TempDir(), "--root", "vault-transit", "--vault-setup-token-file", few)
+	require.Error(t, err)
+	require.Contains(t, string(out), "the transit key kedge-root was made and stays: go on with it (--root-from existing)")
+	v.refusesInit(t, "--root", "vault-transit")
+	dir := t.TempDir()
+	out, err = v.runInit(t, dir, "--root", "vault-transit", "--root-from", "existing")
+	require.NoError(t, err, "%s", out)
+	require.FileExists(t, filepath.Join(dir, "ca.yaml"))
 }

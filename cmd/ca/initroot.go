@@ -93,8 +93,8 @@ func (o *vaultInitOptions) complete(c *config) error {
 		setIfEmpty(&c.Root.Mount, "transit")
 		setIfEmpty(&o.name, "kedge-root")
 		c.Root.Key, c.Root.KeyVersion = o.name, 1
-		if o.from != rootFromCreate {
-			return fmt.Errorf("--root-from %s: a transit key is created, because its certificate is made with it", o.from)
+		if o.from == rootFromImport {
+			return fmt.Errorf("--root-from import: a transit key is created or there already, and its certificate is made with it")
 		}
 	default:
 		if o.name != "" || o.importFile != "" || o.from != rootFromCreate {
@@ -225,6 +225,9 @@ func (a *app) checkPlace(ctx context.Context, o *initOptions, r rootRequest) err
 // check looks with the rights of whoever sets up.
 func (p *vaultPlace) check(ctx context.Context, o *initOptions, n vaultroot.NewRoot) error {
 	switch {
+	case p.pki == nil && o.vault.from == rootFromExisting:
+		_, err := vaultroot.FitTransit(ctx, p.transit, n)
+		return err
 	case p.pki == nil:
 		return vaultroot.VacantTransit(ctx, p.transit)
 	case o.vault.from == rootFromExisting:
@@ -262,7 +265,11 @@ func (a *app) makeVaultRoot(ctx context.Context, o *initOptions, r rootRequest) 
 	}
 	n := a.newRoot(o, r)
 	if place.pki == nil {
-		_, cert, err := vaultroot.CreateTransit(ctx, place.transit, n)
+		makeRoot := vaultroot.CreateTransit
+		if o.vault.from == rootFromExisting {
+			makeRoot = vaultroot.UseTransit
+		}
+		cert, err := makeRoot(ctx, place.transit, n)
 		if err != nil {
 			return nil, err
 		}

@@ -147,23 +147,57 @@ func checkRoot(root *x509.Certificate, n NewRoot) error {
 }
 
 // CreateTransit makes a root key in a transit engine and the certificate for it,
-// which is signed there. The pinned version is key.Version().
-func CreateTransit(ctx context.Context, c transit.KeyConfig, n NewRoot) (*transit.Key, *x509.Certificate, error) {
+// which is signed there. The pinned version is c.Version. A key whose certificate
+// could not be made stays; UseTransit goes on with it.
+func CreateTransit(ctx context.Context, c transit.KeyConfig, n NewRoot) (*x509.Certificate, error) {
 	if err := VacantTransit(ctx, c); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	key, err := transit.CreateKey(ctx, c, n.KeyType)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	cert, err := ca.NewRootCertificate(ca.RootRequest{
+	cert, err := n.certify(key)
+	if err != nil {
+		return nil, fmt.Errorf("%w; the transit key %s was made and stays: %s", err, c.Name, leftOver(c))
+	}
+	return cert, nil
+}
+
+// UseTransit makes the certificate for a root key that is there, and is what
+// CreateTransit would have made. Whether another root has this key already cannot be
+// seen; who asks for it has to know.
+func UseTransit(ctx context.Context, c transit.KeyConfig, n NewRoot) (*x509.Certificate, error) {
+	key, err := FitTransit(ctx, c, n)
+	if err != nil {
+		return nil, err
+	}
+	return n.certify(key)
+}
+
+// FitTransit opens a root key and holds it to what CreateTransit would have made. It
+// changes nothing.
+func FitTransit(ctx context.Context, c transit.KeyConfig, n NewRoot) (*transit.Key, error) {
+	key, err := transit.OpenKey(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	kind, err := fips.KeyTypeOf(key.Public())
+	if err != nil {
+		return nil, err
+	}
+	if kind != n.KeyType {
+		return nil, ca.Refuse(ca.ReasonRootKey, "transit key %s is of type %s, not %s as asked", c.Name, kind, n.KeyType)
+	}
+	return key, nil
+}
+
+// certify makes the certificate of a root for a key that signs it.
+func (n NewRoot) certify(key *transit.Key) (*x509.Certificate, error) {
+	return ca.NewRootCertificate(ca.RootRequest{
 		TrustDomain: n.TrustDomain, NotBefore: n.Now.Add(-ca.CABackdate), NotAfter: n.Now.Add(ca.RootLifetime),
 		Signer: key, Policy: n.Policy,
 	})
-	if err != nil {
-		return nil, nil, err
-	}
-	return key, cert, nil
 }
 
 // VacantTransit refuses where the key's name is taken. It changes nothing.
@@ -178,5 +212,10 @@ func VacantTransit(ctx context.Context, c transit.KeyConfig) error {
 			return err
 		}
 	}
-	return ca.Refuse(ca.ReasonRootRefused, "there is a transit key %s already; nothing was made. Choose another name", c.Name)
+	return ca.Refuse(ca.ReasonRootRefused, "there is a transit key %s already; nothing was made. Choose another name, or, when an init that failed has left it and no root has it, %s", c.Name, leftOver(c))
+}
+
+// leftOver is what to do with a key that has no certificate.
+func leftOver(c transit.KeyConfig) string {
+	return fmt.Sprintf("go on with it (--root-from existing), or remove it (vault write %[1]s/config deletion_allowed=true && vault delete %[1]s)", c.Mount+"/keys/"+c.Name)
 }

@@ -183,7 +183,7 @@ func (w *world) transitRoot(kind fips.KeyType) *vaultroot.Transit {
 	rules, err := vaultroot.NewTransit(c)
 	require.NoError(w.t, err)
 	maker := w.client(append(rules.CreateRules(), rules.Rules()[1:]...)...)
-	_, cert, err := vaultroot.CreateTransit(w.t.Context(), transit.KeyConfig{Client: maker, Mount: "transit", Name: "kedge-root", Version: 1}, w.newRoot(kind))
+	cert, err := vaultroot.CreateTransit(w.t.Context(), transit.KeyConfig{Client: maker, Mount: "transit", Name: "kedge-root", Version: 1}, w.newRoot(kind))
 	require.NoError(w.t, err)
 	c.Client, c.Anchor = w.client(rules.Rules()...), func() (*x509.Certificate, error) { return cert, nil }
 	root, err := vaultroot.NewTransit(c)
@@ -199,6 +199,46 @@ func TestTransitRootConforms(t *testing.T) {
 			roottest.Run(t, w.subject(w.transitRoot(kind)))
 		})
 	}
+}
+
+// TestALeftOverTransitKeyBecomesARoot: whoever made the key was not allowed to sign
+// with it, so that it has no certificate.
+func TestALeftOverTransitKeyBecomesARoot(t *testing.T) {
+	w := newWorld(t)
+	w.EnableEngine("transit", "transit")
+	rules, err := vaultroot.NewTransit(vaultroot.TransitConfig{
+		Client: unused(), Mount: "transit", Key: "kedge-root", Version: 1, Policy: w.policy,
+		Anchor: func() (*x509.Certificate, error) { return nil, nil },
+	})
+	require.NoError(t, err)
+	c := transit.KeyConfig{Client: w.client(rules.CreateRules()...), Mount: "transit", Name: "kedge-root", Version: 1}
+	_, err = vaultroot.UseTransit(t.Context(), c, w.newRoot(fips.ECDSAP256))
+	require.Equal(t, ca.ReasonRootMissing, ca.ReasonOf(err), "%v", err)
+	_, err = vaultroot.CreateTransit(t.Context(), c, w.newRoot(fips.ECDSAP256))
+	require.Equal(t, ca.ReasonRootDenied, ca.ReasonOf(err), "%v", err)
+	require.ErrorContains(t, err, "--root-from existing")
+
+	c.Client = w.client(append(rules.CreateRules(), rules.Rules()[1:]...)...)
+	_, err = vaultroot.CreateTransit(t.Context(), c, w.newRoot(fips.ECDSAP256))
+	require.Equal(t, ca.ReasonRootRefused, ca.ReasonOf(err), "%v", err)
+	require.ErrorContains(t, err, "vault write transit/keys/kedge-root/config deletion_allowed=true && vault delete transit/keys/kedge-root")
+	_, err = vaultroot.UseTransit(t.Context(), c, w.newRoot(fips.ECDSAP384))
+	require.Equal(t, ca.ReasonRootKey, ca.ReasonOf(err), "%v", err)
+	require.ErrorContains(t, err, "of type ecdsa-p256, not ecdsa-p384")
+
+	cert, err := vaultroot.UseTransit(t.Context(), c, w.newRoot(fips.ECDSAP256))
+	require.NoError(t, err)
+	root, err := vaultroot.NewTransit(vaultroot.TransitConfig{
+		Client: w.client(rules.Rules()...), Mount: "transit", Key: "kedge-root", Version: 1, Policy: w.policy,
+		Anchor: func() (*x509.Certificate, error) { return cert, nil },
+	})
+	require.NoError(t, err)
+	roottest.Run(t, w.subject(root))
+
+	// The other way, in the words of the refusal.
+	w.request("POST", "transit/keys/kedge-root/config", map[string]any{"deletion_allowed": true})
+	w.request("DELETE", "transit/keys/kedge-root", nil)
+	require.NoError(t, vaultroot.VacantTransit(t.Context(), c))
 }
 
 // TestPinnedVersionSignsAfterARotationOfTheKey rotates the key in Vault: the
