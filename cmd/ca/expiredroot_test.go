@@ -21,8 +21,10 @@ func TestExpiredRootKeyInTransitIsRepaired(t *testing.T) {
 	out, code := s.command(t, bin, "repair", "--dry-run")
 	require.Equal(t, exitOK, code, out)
 	require.Contains(t, out, "active anchor expired")
+	require.Contains(t, out, "a new root is made for the same key")
 	out, code = s.command(t, bin, "repair", "--yes")
 	require.Equal(t, exitOK, code, out)
+	require.Contains(t, out, "published "+describeAnchor(s.anchor(t)))
 	out, code = s.command(t, bin, "bundle", "show", "-o", "json")
 	require.Equal(t, exitOK, code, out)
 	var bundle struct {

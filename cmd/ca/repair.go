@@ -31,14 +31,12 @@ func (s *server) Repair(ctx context.Context, dryRun bool) (*kedgev1.RepairRespon
 	if now.Before(end) {
 		out.Steps = append(out.Steps, fmt.Sprintf("active anchor lives until %s: nothing to do", end.UTC().Format(time.RFC3339)))
 	} else {
-		out.Changed, out.BundleChanged = true, true
-		out.Steps = append(out.Steps, fmt.Sprintf("active anchor expired at %s: a new root is made and published", end.UTC().Format(time.RFC3339)))
-		if !dryRun {
-			replace := func() error { return s.replaceRoot(ctx, now, bundle.Active()) }
-			if err := s.upkeep.alone(replace); err != nil {
-				return nil, err
-			}
+		step, err := s.repairRoot(ctx, now, bundle.Active(), dryRun)
+		if err != nil {
+			return nil, err
 		}
+		out.Changed, out.BundleChanged = true, true
+		out.Steps = append(out.Steps, fmt.Sprintf("active anchor expired at %s: %s", end.UTC().Format(time.RFC3339), step))
 	}
 	if i := s.authority.Intermediate(); !out.BundleChanged && isUsable(i, now) {
 		out.Steps = append(out.Steps, fmt.Sprintf("intermediate lives until %s: nothing to do", i.NotAfter().UTC().Format(time.RFC3339)))
@@ -61,16 +59,65 @@ func isUsable(i *ca.Intermediate, now time.Time) bool {
 	return i != nil && !now.Before(i.Certificate().NotBefore) && i.NotAfter().Sub(now) > ca.MinLeafTTL
 }
 
+// repairRoot publishes a new root in the place of the expired one and says which, or
+// says which that would be.
+func (s *server) repairRoot(ctx context.Context, now time.Time, expired *x509.Certificate, dryRun bool) (step string, err error) {
+	if dryRun {
+		return s.foreseeRoot(ctx, now)
+	}
+	err = s.upkeep.alone(func() error {
+		anchor, err := s.replaceRoot(ctx, now, expired)
+		if err == nil {
+			step = "published " + describeAnchor(anchor)
+		}
+		return err
+	})
+	return step, err
+}
+
+// foreseeRoot says what a repair would publish, and makes nothing. A root that is
+// there already, in Vault or from a repair that was cut off, is taken as it is: the
+// operator compares its fingerprint with what was made.
+func (s *server) foreseeRoot(ctx context.Context, now time.Time) (string, error) {
+	root, err := s.app.openRoot(s.config, s.module.Policy(), s.outside)
+	if err != nil {
+		return "", err
+	}
+	there, err := root.Anchor(ctx)
+	switch {
+	case err != nil:
+		return "", err
+	case now.Before(there.NotAfter):
+		return "would publish the root that is there, " + describeAnchor(there), nil
+	case s.config.Root.Type == rootLocal:
+		return "a new root is made and published; its fingerprint is known then", nil
+	}
+	if _, ok := root.(*vaultroot.Transit); !ok {
+		return "", s.noSuccessor()
+	}
+	return "a new root is made for the same key, and published; its fingerprint is known then", nil
+}
+
+// describeAnchor names an anchor by what an operator compares.
+func describeAnchor(anchor *x509.Certificate) string {
+	return fmt.Sprintf("%s, SHA-256 %s, until %s", anchor.Subject, ca.AnchorIDOf(anchor), anchor.NotAfter.UTC().Format(time.RFC3339))
+}
+
+// noSuccessor refuses where only somebody else can make a root.
+func (s *server) noSuccessor() error {
+	return ca.Refuse(ca.ReasonRootMismatch, "%s is the root that expired: make its successor there first (docs/roots.md), then repair again", s.config.describeRoot())
+}
+
 // replaceRoot publishes a new root in the place of the expired one: a local root is
 // made here, one in Vault was made there before. When an earlier call was cut off
 // in between, it goes on from there.
-func (s *server) replaceRoot(ctx context.Context, now time.Time, expired *x509.Certificate) error {
+func (s *server) replaceRoot(ctx context.Context, now time.Time, expired *x509.Certificate) (*x509.Certificate, error) {
 	anchor, err := s.successor(ctx, now, expired)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	_, err = s.custodian.ReplaceExpired(ctx, now, anchor)
-	return err
+	return anchor, err
 }
 
 func (s *server) successor(ctx context.Context, now time.Time, expired *x509.Certificate) (*x509.Certificate, error) {
@@ -104,7 +151,7 @@ func (s *server) successorElsewhere(ctx context.Context, now time.Time, domain c
 	}
 	transit, ok := root.(*vaultroot.Transit)
 	if !ok {
-		return nil, ca.Refuse(ca.ReasonRootMismatch, "%s is the root that expired: make its successor there first (docs/roots.md), then repair again", s.config.describeRoot())
+		return nil, s.noSuccessor()
 	}
 	fresh, err := transit.Renew(ctx, domain, now)
 	if err != nil {
@@ -122,7 +169,8 @@ func newRepairCommand(a *app) *cobra.Command {
 		Long: `Asks the running server, over its local socket, to mend what has expired: the
 intermediate, and as a last resort the root. What lives is left alone. A new root
 means a new bundle: every proxy must be given it (ca bundle export), because nothing
-under the old root verifies any more.`,
+under the old root verifies any more. A root that is there already is taken as it is;
+--dry-run prints its fingerprint, to be compared with what was made.`,
 		Example: "  ca repair --dry-run\n  ca repair --yes",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

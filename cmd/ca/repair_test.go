@@ -1,6 +1,9 @@
 package main
 
 import (
+	"crypto/x509"
+	"encoding/pem"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -33,6 +36,7 @@ func TestEverythingExpiredIsRepairedOverTheLocalSocket(t *testing.T) {
 	require.Contains(t, out, "--yes")
 	out, code = s.command(t, bin, "repair", "--yes")
 	require.Equal(t, exitOK, code, out)
+	require.Contains(t, out, "published "+describeAnchor(s.anchor(t)))
 
 	out, _ = s.command(t, bin, "check")
 	require.Contains(t, out, "√ ready")
@@ -63,9 +67,26 @@ func TestRepairThatWasCutOffGoesOn(t *testing.T) {
 	require.NoError(t, err)
 
 	serveSite(t, bin, s)
-	out, code := s.command(t, bin, "repair", "--yes")
+	out, code := s.command(t, bin, "repair", "--dry-run")
 	require.Equal(t, exitOK, code, out)
+	require.Contains(t, out, "would publish the root that is there, "+describeAnchor(s.anchor(t)))
+	require.NotEqual(t, expired.Raw, s.anchor(t).Raw)
+	out, code = s.command(t, bin, "repair", "--yes")
+	require.Equal(t, exitOK, code, out)
+	require.Contains(t, out, "published "+describeAnchor(s.anchor(t)))
 	s.issues(t, bin)
+}
+
+// anchor is the certificate in the root's directory.
+func (s site) anchor(t *testing.T) *x509.Certificate {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(s.config.Root.Dir, "root.pem"))
+	require.NoError(t, err)
+	block, _ := pem.Decode(raw)
+	require.NotNil(t, block)
+	cert, err := x509.ParseCertificate(block.Bytes)
+	require.NoError(t, err)
+	return cert
 }
 
 // Operators who are in a hurry type it twice.
