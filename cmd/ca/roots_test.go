@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/x509"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kedge-ca/kedge/ca"
+	"github.com/kedge-ca/kedge/ca/catest"
 	"github.com/kedge-ca/kedge/ca/vault"
 	"github.com/kedge-ca/kedge/ca/vault/vaulttest"
 )
@@ -125,6 +127,13 @@ func TestRootChecks(t *testing.T) {
 	require.Contains(t, check(func(c *config) { c.Root.Dir = "/none" }), "fail root-issuer: ")
 	require.Contains(t, check(func(c *config) { c.Vault.Address = "https://127.0.0.1:1" }), "fail root-reachable: ")
 
+	other := makeSite(t, at(time.Now()))
+	require.Regexp(t, "fail root-bundle: signs under anchor .*, and [0-9a-f]{8} is not in it", check(func(c *config) { c.DataDir = other.config.DataDir }))
+	broken := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(broken, "db"), nil, 0o600))
+	require.Contains(t, check(func(c *config) { c.DataDir = broken }), "warn root-bundle: "+broken)
+	require.NotContains(t, check(func(c *config) { c.DataDir = t.TempDir() }), "root-bundle", "no data directory, nothing to compare")
+
 	few := filepath.Join(t.TempDir(), "few")
 	require.NoError(t, os.WriteFile(few, []byte(v.PolicyToken(vault.HCL(vault.TokenRules()), map[string]any{"ttl": "1h"})), 0o600))
 	missing := check(func(c *config) { c.Vault.Login.TokenFile = few })
@@ -148,6 +157,26 @@ func TestRootChecks(t *testing.T) {
 		}
 	}
 	require.Equal(t, documented, seen)
+}
+
+// TestARootIsHeldToTheActiveAnchor: a published anchor that does not sign is no better
+// than a stranger.
+func TestARootIsHeldToTheActiveAnchor(t *testing.T) {
+	c := catest.New(t)
+	for _, row := range []struct {
+		name   string
+		anchor *x509.Certificate
+		level  ca.Level
+		detail string
+	}{
+		{"the active one", c.Root, ca.LevelOK, "is the active one of bundle 1"},
+		{"the standby", c.Standby, ca.LevelFail, "is in it as standby: no renewal can work"},
+		{"a stranger", catest.New(t).Root, ca.LevelFail, "is not in it: no renewal can work"},
+	} {
+		f := judgeAnchor(row.anchor, c.Bundle)
+		require.Equal(t, row.level, f.Level, row.name)
+		require.Contains(t, f.Detail, row.detail, row.name)
+	}
 }
 
 func TestEveryVaultMetricIsDocumented(t *testing.T) {

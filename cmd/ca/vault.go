@@ -72,7 +72,7 @@ func newVaultPreflightCommand(a *app) *cobra.Command {
 		Long: `Logs in as the server would and tries every permission, without making a
 certificate: a request to sign is one that Vault cannot sign, a test signature is
 over a sentence, a test key is destroyed again. × names the line that the policy
-lacks. Exit code 0: fine; 1: something failed.`,
+lacks. Where the data directory is there, the root is compared with its bundle. Exit code 0: fine; 1: something failed.`,
 		Example: "  ca vault preflight --config /etc/kedge/ca.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -89,6 +89,7 @@ lacks. Exit code 0: fine; 1: something failed.`,
 
 // vaultBackends is what a configuration has in Vault.
 type vaultBackends struct {
+	config  config
 	client  *vault.Client
 	pki     *vaultroot.PKI
 	transit *vaultroot.Transit
@@ -135,7 +136,7 @@ func (a *app) openVaultBackends(cfg config) (*vaultBackends, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &vaultBackends{client: &vault.Client{}}
+	b := &vaultBackends{config: cfg, client: &vault.Client{}}
 	if cfg.Vault != (vaultConfig{}) {
 		o, err := a.connect(cfg, nil)
 		if err != nil {
@@ -234,6 +235,7 @@ func (b *vaultBackends) preflight(ctx context.Context, now time.Time) []ca.Findi
 	if b.transit != nil {
 		findings = append(findings, b.transit.Preflight(ctx, now)...)
 	}
+	findings = append(findings, b.checkBundle(ctx)...)
 	if b.store != nil {
 		findings = append(findings, b.store.Preflight(ctx)...)
 	}

@@ -15,4 +15,6 @@ for mode in "${MODES[@]}"; do
 	refused openssl verify -CAfile "$E2E_DIR/$other/bundle.pem" -untrusted "$leaf" "$leaf"
 	openssl x509 -in "$leaf" -noout -ext subjectAltName | grep 'URI:spiffe://cluster.local/ns/default/sa/default'
 	[[ $(metric "$mode" kedge_vault_requests_total 'operation="sign') == "$asked" ]] || fail "Vault was asked for a certificate of a workload"
+	"$KEDGE_BIN" vault preflight --config "$E2E_DIR/$mode/ca.yaml" >"$E2E_DIR/preflight.out" # beside a server that runs
+	expect "$E2E_DIR/preflight.out" '√ root-bundle'
 done
