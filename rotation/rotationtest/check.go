@@ -1,0 +1,152 @@
+package rotationtest
+
+import (
+	"crypto/x509"
+	"fmt"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kedge-ca/kedge/ca"
+	"github.com/kedge-ca/kedge/ca/catest"
+	"github.com/kedge-ca/kedge/fips"
+	"github.com/kedge-ca/kedge/rotation"
+)
+
+// Workload is a holder of certificates in a zone, which verifies those of all others
+// by the bundle that came with its last.
+type Workload struct {
+	Name string
+	Zone rotation.Zone
+
+	caller ca.Caller
+	issued []ca.Issued // those that have not ended
+}
+
+// AddWorkload adds a workload to a zone, with its first certificate.
+func (w *World) AddWorkload(zone rotation.Zone) *Workload {
+	w.T.Helper()
+	name := fmt.Sprintf("%s-w%d", zone, len(w.Workloads))
+	id, err := w.Domain.ServiceAccount("default", name)
+	require.NoError(w.T, err)
+	caller, err := ca.NewCaller(id, ca.Evidence{Method: ca.MethodKubernetes, Cluster: "test", Subject: "system:serviceaccount:default:" + name})
+	require.NoError(w.T, err)
+	l := &Workload{Name: name, Zone: zone, caller: caller}
+	w.Workloads = append(w.Workloads, l)
+	w.renew(l)
+	return l
+}
+
+// renew gets a certificate from any replica of the zone that is ready. The holder of
+// one that has ended verifies nobody, and nobody it.
+func (w *World) renew(l *Workload) {
+	replicas := w.Zones[l.Zone]
+	begin := w.chance.upTo(len(replicas))
+	for i := range replicas {
+		p := replicas[(begin+i)%len(replicas)]
+		if p.Down || p.Authority.Ready(w.Clock.Now()) != nil {
+			continue
+		}
+		key, err := fips.GenerateKey(fips.ECDSAP256)
+		require.NoError(w.T, err)
+		request, err := ca.ParseRequest(catest.CSR(w.T, key, ""), ca.RequestOptions{Now: w.Clock.Now()}, w.FIPS)
+		require.NoError(w.T, err)
+		issued, err := p.Authority.Issue(w.T.Context(), l.caller, request)
+		require.NoError(w.T, err)
+		l.issued = append(l.issued, issued)
+		return
+	}
+}
+
+// drop forgets what has ended.
+func (l *Workload) drop(now time.Time) {
+	var live []ca.Issued
+	for _, i := range l.issued {
+		if now.Before(i.NotAfter) {
+			live = append(live, i)
+		}
+	}
+	l.issued = live
+}
+
+// Check holds the whole world to the invariants.
+func (w *World) Check() {
+	w.T.Helper()
+	now := w.Clock.Now()
+	bundles := make(map[string]*ca.Bundle) // of every verifier that counts
+	for _, l := range w.Workloads {
+		l.drop(now)
+		if n := len(l.issued); n > 0 && !w.out[l.Zone] {
+			bundles["workload "+l.Name] = l.issued[n-1].Bundle
+		}
+	}
+	for zone, replicas := range w.Zones {
+		for _, p := range replicas {
+			held := p.Authority.Bundle()
+			if held == nil {
+				continue
+			}
+			require.GreaterOrEqual(w.T, held.Sequence(), w.seen[p], "S4: the bundle of replica %s of zone %s has fallen", p.Name, p.Zone)
+			w.seen[p] = held.Sequence()
+			if !w.out[zone] {
+				bundles["replica "+string(zone)+"/"+p.Name] = held
+			}
+		}
+	}
+	for _, l := range w.Workloads {
+		for _, i := range l.issued {
+			for who, b := range bundles {
+				if err := w.verify(i, b); err != nil {
+					require.NoError(w.T, err, "S1: leaf of %s under anchor %s, at %s with bundle %d\n%s", l.Name, ca.AnchorIDOf(i.Intermediate.Anchor()), who, b.Sequence(), w.Describe())
+				}
+			}
+		}
+	}
+}
+
+// verify checks the chain of a leaf that lives by a bundle, once.
+func (w *World) verify(i ca.Issued, b *ca.Bundle) error {
+	key := i.Serial + string(b.PEM())
+	if err, known := w.verified[key]; known {
+		return err
+	}
+	leaf, err := x509.ParseCertificate(i.Leaf)
+	require.NoError(w.T, err)
+	between := x509.NewCertPool()
+	for _, der := range i.Chain {
+		c, err := x509.ParseCertificate(der)
+		require.NoError(w.T, err)
+		between.AddCert(c)
+	}
+	_, err = leaf.Verify(x509.VerifyOptions{Roots: b.Pool(), Intermediates: between, CurrentTime: w.Clock.Now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	w.verified[key] = err
+	return err
+}
+
+// Plan is the plan as it is stored.
+func (w *World) Plan() rotation.Plan {
+	w.T.Helper()
+	plan, err := w.Primary().Plan(w.T.Context())
+	require.NoError(w.T, err)
+	return plan
+}
+
+// Describe is where everything stands, for a test that has failed.
+func (w *World) Describe() string {
+	s, err := w.Primary().Status(w.T.Context())
+	if err != nil {
+		return err.Error()
+	}
+	text := fmt.Sprintf("%s: rotation %s is %s since %s, epoch %d, sequence %d, bundle in force %d, seed %d\n", w.Clock.Now().Format(time.RFC3339), s.Plan.ID, s.Plan.Phase, s.Plan.Since.Format(time.RFC3339), s.Plan.Epoch, s.Plan.Sequence, s.Bundle.Sequence(), w.config.Seed)
+	for _, b := range s.Blockers {
+		text += "  " + string(b.Code) + ": " + b.String() + "\n"
+	}
+	for _, replicas := range w.Zones {
+		for _, p := range replicas {
+			if p.LastError != nil {
+				text += fmt.Sprintf("  last error of %s/%s: %v\n", p.Zone, p.Name, p.LastError)
+			}
+		}
+	}
+	return text
+}

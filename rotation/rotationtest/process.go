@@ -1,0 +1,268 @@
+package rotationtest
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kedge-ca/kedge/ca"
+	"github.com/kedge-ca/kedge/ca/catest"
+	"github.com/kedge-ca/kedge/ca/keystore/memory"
+	"github.com/kedge-ca/kedge/fips"
+	"github.com/kedge-ca/kedge/rotation"
+	"github.com/kedge-ca/kedge/rotation/bundle"
+	"github.com/kedge-ca/kedge/rotation/primary"
+	"github.com/kedge-ca/kedge/rotation/replica"
+)
+
+// Process is an issuing process: a replica of a zone, and one of the primary where it
+// is in the primary's zone. What is durable of it outlives Restart.
+type Process struct {
+	Zone      rotation.Zone
+	Name      string
+	Authority *ca.Authority
+	Custodian *ca.Custodian
+	Link      Link
+	Down      bool  // it does nothing until it is up again
+	LastError error // of the last step
+
+	w        *World
+	dead     bool // it has crashed and is not up again yet
+	follower *replica.Follower
+	primary  *primary.Primary
+	mail     []primary.Directive // on their way to it
+	state    *catest.StateStore
+	keys     *memory.Store
+	records  *catest.Recorder
+	keyHash  [32]byte
+}
+
+func (w *World) newProcess(zone rotation.Zone, name string) *Process {
+	keys, err := memory.New(fips.ECDSAP256)
+	require.NoError(w.T, err)
+	p := &Process{
+		w: w, Zone: zone, Name: name, Link: w.config.Link, state: &catest.StateStore{}, keys: keys,
+		records: &catest.Recorder{}, keyHash: sha256.Sum256([]byte(string(zone) + "/" + name + w.Clock.Now().String())),
+	}
+	p.state.Fault = w.fuse.burn
+	w.Zones[zone] = append(w.Zones[zone], p)
+	return p
+}
+
+// AddPrimary adds a process of the primary that holds bundle 1 of anchors.
+func (w *World) AddPrimary(name string, anchors []ca.Anchor) *Process {
+	w.T.Helper()
+	p := w.newProcess(PrimaryZone, name)
+	p.open(w.rootFor)
+	require.NoError(w.T, p.Custodian.Initialise(w.T.Context(), w.Clock.Now(), anchors))
+	w.Primaries = append(w.Primaries, p)
+	p.Restart()
+	return p
+}
+
+// open makes everything of a process that does not outlive it, and lets its authority
+// remember its records.
+func (p *Process) open(roots ca.RootFor) {
+	w := p.w
+	var err error
+	p.Custodian, err = ca.NewCustodian(ca.CustodianConfig{
+		TrustDomain: w.Domain, Roots: roots, Keys: p.keys, State: p.state, Events: w.Events, Policy: w.FIPS, MaxLeafTTL: LeafTTL,
+	})
+	require.NoError(w.T, err)
+	p.Authority, err = ca.NewAuthority(ca.AuthorityConfig{FIPS: w.FIPS, Policy: w.policy, Recorder: p.records, Now: w.Clock.Now})
+	require.NoError(w.T, err)
+	for _, r := range p.records.Records() {
+		if r.NotAfter.After(w.Clock.Now()) {
+			p.Authority.Remember(r.LiveKey())
+		}
+	}
+	p.primary, p.follower, p.mail = nil, nil, nil
+}
+
+// Restart opens the process from what is durable of it.
+func (p *Process) Restart() {
+	w := p.w
+	w.T.Helper()
+	roots := ca.RootFor(w.rootFor)
+	if p.Zone != PrimaryZone {
+		roots = func(ctx context.Context, anchor ca.AnchorID) (ca.Root, error) {
+			if p.Link.isCut(w) {
+				return nil, ca.Refuse(ca.ReasonRootUnreachable, "the primary is away")
+			}
+			return w.Primary().RootFor(p.Zone, p.Name)(ctx, anchor)
+		}
+	}
+	p.open(roots)
+	var source primary.Source = away{}
+	if p.Zone == PrimaryZone {
+		opened, err := primary.Open(w.T.Context(), primary.Config{
+			TrustDomain: w.Domain, Documents: w.Docs, Custodian: p.Custodian, Roots: w.rootFor, Keys: p.keys, Events: w.Events,
+			Policy: w.FIPS, Zone: PrimaryZone, Replica: p.Name, Version: "test", Now: w.Clock.Now, Rotation: w.config.Settings,
+		})
+		if p.dead { // it has crashed again, while it opened
+			p.dead = false
+			p.Restart()
+			return
+		}
+		require.NoError(w.T, err)
+		p.primary, source = opened, opened
+	}
+	var err error
+	p.follower, err = replica.New(replica.Config{
+		Zone: p.Zone, Replica: p.Name, Version: "test", Source: source, Custodian: p.Custodian, Authority: p.Authority,
+		Upkeep: p.upkeep, Now: w.Clock.Now, Trusted: p.Zone == PrimaryZone,
+	})
+	require.NoError(w.T, err)
+	require.NoError(w.T, p.follower.Restore(w.T.Context()))
+}
+
+// away is a source that is never reached: the harness carries directives itself.
+type away struct{}
+
+func (away) Follow(context.Context, primary.Have) (primary.Directive, error) {
+	return primary.Directive{}, errors.New("not reached")
+}
+
+func (away) Report(context.Context, rotation.Report) error { return errors.New("not reached") }
+
+// upkeep is what ca serve does every few seconds.
+func (p *Process) upkeep(ctx context.Context) error {
+	supply, err := p.Custodian.Tick(ctx, p.w.Clock.Now(), false)
+	if p.dead || supply.Bundle == nil {
+		return err
+	}
+	if supply.Intermediate == nil {
+		p.Authority.PublishBundle(supply.Bundle)
+		return err
+	}
+	_, swapErr := p.Authority.Swap(supply.Intermediate, supply.Bundle)
+	return errors.Join(err, swapErr)
+}
+
+// Join adds a replica to a zone by a token, as it is done over the network: the token
+// pins the bundle in force.
+func (w *World) Join(zone rotation.Zone, name string) *Process {
+	w.T.Helper()
+	ctx := w.T.Context()
+	token, err := w.Primary().Token(ctx, zone, 0, "uid:0")
+	require.NoError(w.T, err)
+	p := w.newProcess(zone, name)
+	answer, err := w.Primary().Join(ctx, primary.JoinRequest{Token: token, Replica: name, KeyHash: p.keyHash, Version: "test"})
+	require.NoError(w.T, err)
+	require.Equal(w.T, zone, answer.Zone)
+	_, pinned, err := primary.SplitToken(token)
+	require.NoError(w.T, err)
+	at, err := bundle.Begin(answer.Bundles[0], pinned)
+	require.NoError(w.T, err)
+	last, err := at.Replay(answer.Bundles[1:])
+	require.NoError(w.T, err)
+	p.open(w.rootFor)
+	require.NoError(w.T, p.Custodian.Initialise(ctx, w.Clock.Now(), last.Bundle().Anchors()))
+	signed, err := primary.Encode(answer.Bundles[len(answer.Bundles)-1])
+	require.NoError(w.T, err)
+	require.NoError(w.T, p.Custodian.Adopt(ctx, w.Clock.Now(), ca.Adoption{Bundle: last.Bundle(), Signed: signed}))
+	p.Restart()
+	delete(w.out, zone)
+	return p
+}
+
+// Remove removes a zone. Its processes go on as long as they can.
+func (w *World) Remove(zone rotation.Zone) {
+	w.T.Helper()
+	require.NoError(w.T, w.Primary().RemoveZone(w.T.Context(), zone, "uid:0", "it is gone"))
+	w.out[zone] = true
+}
+
+// Out tells that the verifiers of a zone do not count any more, because it was
+// excluded; In, that they do again.
+func (w *World) Out(zone rotation.Zone) { w.out[zone] = true }
+
+// In takes back what Out said.
+func (w *World) In(zone rotation.Zone) { delete(w.out, zone) }
+
+// Link is what can go wrong between a replica and its primary, each once in so many
+// times; 0 is never.
+type Link struct {
+	Lose, Delay, Repeat, Reorder int
+	Cut                          bool // nothing goes through
+}
+
+func (l Link) isCut(w *World) bool { return l.Cut || w.chance.oneIn(l.Lose) }
+
+// carry brings to the replica what the primary has for it.
+func (p *Process) carry(ctx context.Context) error {
+	w := p.w
+	if p.Link.Cut {
+		return nil
+	}
+	if !p.Link.isCut(w) {
+		have, err := p.follower.Have(ctx)
+		if err != nil {
+			return err
+		}
+		d, isNew, err := p.source().Directive(ctx, have)
+		if err != nil {
+			return err
+		}
+		if isNew {
+			p.mail = append(p.mail, d)
+			if w.chance.oneIn(p.Link.Repeat) {
+				p.mail = append(p.mail, d)
+			}
+		}
+	}
+	for len(p.mail) > 0 && !w.chance.oneIn(p.Link.Delay) {
+		n := 0
+		if w.chance.oneIn(p.Link.Reorder) {
+			n = w.chance.upTo(len(p.mail))
+		}
+		d := p.mail[n]
+		p.mail = append(p.mail[:n:n], p.mail[n+1:]...)
+		if err := p.follower.Take(ctx, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// source is the primary that the replica reaches: its own process, or any that is up.
+func (p *Process) source() *primary.Primary {
+	if p.primary != nil {
+		return p.primary
+	}
+	return p.w.Primary()
+}
+
+// report sends a report, which may be lost on its way.
+func (p *Process) report(ctx context.Context) error {
+	r, err := p.follower.Look(ctx)
+	if err != nil || p.Link.isCut(p.w) {
+		return err
+	}
+	return p.source().Report(ctx, r)
+}
+
+// step is everything that a process does in a step.
+func (p *Process) step(ctx context.Context) error {
+	if p.Down {
+		return nil
+	}
+	return p.w.as(p, func() error {
+		failed := []error{p.carry(ctx), p.upkeep(ctx)}
+		if p.dead {
+			return nil
+		}
+		failed = append(failed, p.report(ctx))
+		if p.primary != nil && !p.dead {
+			failed = append(failed, p.primary.Tick(ctx))
+		}
+		p.LastError = errors.Join(failed...)
+		return p.LastError
+	})
+}
+
+// Age moves the clock by a time in which nothing else happens.
+func (w *World) Age(d time.Duration) { w.Clock.Advance(d) }

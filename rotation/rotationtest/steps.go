@@ -1,0 +1,95 @@
+package rotationtest
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kedge-ca/kedge/rotation"
+	"github.com/kedge-ca/kedge/rotation/primary"
+)
+
+// Step lets every process act once, in an order that is left to chance, and every
+// workload renew whose time has come; then the clock goes on. The world is checked
+// after each of these events.
+func (w *World) Step() {
+	w.T.Helper()
+	var all []*Process
+	for _, zone := range slices.Sorted(maps.Keys(w.Zones)) {
+		all = append(all, w.Zones[zone]...)
+	}
+	for n := len(all) - 1; n > 0; n-- {
+		m := w.chance.upTo(n + 1)
+		all[n], all[m] = all[m], all[n]
+	}
+	for _, p := range all {
+		_ = p.step(w.T.Context()) // kept in LastError: a fault ends no step
+		w.Check()
+	}
+	now := w.Clock.Now()
+	for _, l := range w.Workloads {
+		l.drop(now)
+		if n := len(l.issued); n == 0 || !now.Before(l.issued[n-1].RenewAt) {
+			w.renew(l)
+			w.Check()
+		}
+	}
+	w.Clock.Advance(w.config.Step)
+	w.Check()
+}
+
+// Settle lets everybody act until every replica can issue.
+func (w *World) Settle() {
+	w.T.Helper()
+	for range 20 {
+		w.Step()
+		ready := true
+		for _, replicas := range w.Zones {
+			for _, p := range replicas {
+				ready = ready && (p.Down || p.Authority.Ready(w.Clock.Now()) == nil)
+			}
+		}
+		if ready {
+			return
+		}
+	}
+	require.FailNow(w.T, "a replica has no intermediate", "%s", w.Describe())
+}
+
+// Start starts a rotation.
+func (w *World) Start(r primary.StartRequest) rotation.Plan {
+	w.T.Helper()
+	if r.Actor == "" {
+		r.Actor, r.Reason = "uid:0", "a test"
+	}
+	plan, err := w.Primary().Start(w.T.Context(), r)
+	require.NoError(w.T, err)
+	return plan
+}
+
+// maxSteps bounds a rotation: what has not ended by then is stuck.
+const maxSteps = 400
+
+// Until steps until the plan is in a phase.
+func (w *World) Until(phases ...rotation.Phase) {
+	w.T.Helper()
+	for range maxSteps {
+		if slices.Contains(phases, w.Plan().Phase) {
+			return
+		}
+		w.Step()
+	}
+	require.FailNow(w.T, "the rotation is stuck", "%s", w.Describe())
+}
+
+// Abort turns the plan round.
+func (w *World) Abort() {
+	w.T.Helper()
+	act := primary.Act{Actor: "uid:0", Action: "rotation.abort", Detail: map[string]string{"because": "a test"}}
+	_, err := w.Primary().Change(w.T.Context(), act, func(p rotation.Plan, now time.Time) (rotation.Plan, error) {
+		return p.Abort("uid:0", "a test", now)
+	})
+	require.NoError(w.T, err)
+}
