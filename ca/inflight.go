@@ -1,6 +1,10 @@
 package ca
 
-import "slices"
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+)
 
 // enter takes the snapshot in force for a request. Whoever replaces it afterwards
 // finds the request in the count of the old one: a request that took a snapshot which
@@ -14,6 +18,26 @@ func (a *Authority) enter() *snapshot {
 		}
 		s.requests.Add(-1)
 	}
+}
+
+// issueRequest is what somebody asks for.
+type issueRequest struct {
+	caller  Caller
+	request Request
+}
+
+// issueUnder issues under another intermediate than the one in force, by a policy of
+// its own. Everything else is that of any request, and it is in flight as one.
+func (a *Authority) issueUnder(ctx context.Context, i *Intermediate, p *Policy, r issueRequest) (Issued, error) {
+	a.mu.Lock()
+	own := *a.snapshot.Load()
+	own.requests = new(atomic.Int64)
+	own.requests.Add(1)
+	defer own.requests.Add(-1)
+	own.intermediate, own.policy, own.caKeys = i, p, i.keyHashes(own.bundle)
+	a.retire(&own)
+	a.mu.Unlock()
+	return a.issue(ctx, &own, r.caller, r.request)
 }
 
 // retire keeps s for as long as a request works with it. a.mu is held.

@@ -245,7 +245,7 @@ func (a *Authority) Outstanding(now time.Time) Outstanding {
 	}
 	out := a.leaves.read(now, held)
 	for _, u := range unfinished {
-		end := now.Add(MaxLeafTTL).Add(time.Minute).UTC().Truncate(time.Second)
+		end := now.Add(u.policy.MaxTTL()).Add(time.Minute).UTC().Truncate(time.Second)
 		if last := u.intermediate.notAfter; last.Before(end) {
 			end = last.UTC()
 		}
