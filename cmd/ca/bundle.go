@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"text/tabwriter"
 	"time"
@@ -12,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	kedgev1 "github.com/kedge-ca/kedge/api/kedge/v1"
+	"github.com/kedge-ca/kedge/api/trustbundle"
 	"github.com/kedge-ca/kedge/ca"
 	"github.com/kedge-ca/kedge/ca/keystore/secretfile"
 )
@@ -22,7 +21,7 @@ func newBundleCommand(a *app) *cobra.Command {
 		Short: "The trust anchors that every workload needs",
 		Args:  cobra.NoArgs,
 	}
-	cmd.AddCommand(newBundleShowCommand(a), newBundleExportCommand(a))
+	cmd.AddCommand(newBundleShowCommand(a), newBundleExportCommand(a), newBundleVerifyCommand(a))
 	return cmd
 }
 
@@ -46,38 +45,75 @@ func newBundleShowCommand(a *app) *cobra.Command {
 }
 
 func newBundleExportCommand(a *app) *cobra.Command {
-	var socket, out string
+	var socket, out, format string
 	cmd := &cobra.Command{
 		Use:   "export",
-		Short: "Write the running server's trust bundle as PEM",
+		Short: "Write the running server's trust bundle to a file",
 		Long: `Writes every anchor of the bundle, the active, the standby and those that drain, in
-the order and the bytes that proxies get: give workloads all of them.`,
-		Example: "  ca bundle export > bundle.pem\n  ca bundle export --out bundle.pem",
+the order and the bytes that proxies get: give workloads all of them. As PEM, as a
+JSON Web Key Set (jwks), or as the SPIFFE bundle document with the bundle's sequence
+(spiffe), which is what the bundle endpoint serves.`,
+		Example: "  ca bundle export > bundle.pem\n  ca bundle export --format spiffe --out bundle.json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			bundle, err := a.fetchBundle(cmd.Context(), socket)
+			encode := bundleFormats[format]
+			if encode == nil {
+				return fmt.Errorf("--format %q is none of pem, jwks, spiffe", format)
+			}
+			wire, err := a.fetchBundle(cmd.Context(), socket)
 			if err != nil {
 				return err
 			}
-			var text bytes.Buffer
-			for _, anchor := range bundle.GetAnchors() {
-				if err := pem.Encode(&text, &pem.Block{Type: "CERTIFICATE", Bytes: anchor.GetCertificate()}); err != nil {
-					return err
-				}
-			}
-			if out == "" {
-				_, err := a.stdout.Write(text.Bytes())
+			bundle, err := decodeBundle(wire)
+			if err != nil {
 				return err
 			}
-			if err := secretfile.CreatePublic(out, text.Bytes()); err != nil {
+			text, err := encode(bundle)
+			if err != nil {
+				return err
+			}
+			if out == "" {
+				_, err := a.stdout.Write(text)
+				return err
+			}
+			if err := secretfile.CreatePublic(out, text); err != nil {
 				return fmt.Errorf("writing the bundle: %w", err)
 			}
 			return nil
 		},
 	}
 	cmd.Flags().StringVar(&out, "out", "", "file to make (default standard output)")
+	cmd.Flags().StringVar(&format, "format", "pem", "pem, jwks or spiffe")
 	a.adminFlag(cmd, &socket)
 	return cmd
+}
+
+// bundleFormats are the forms of a bundle in a file.
+var bundleFormats = map[string]func(*ca.Bundle) ([]byte, error){
+	"pem":    func(b *ca.Bundle) ([]byte, error) { return b.PEM(), nil },
+	"jwks":   trustbundle.JWKS,
+	"spiffe": trustbundle.SPIFFE,
+}
+
+// decodeBundle is the bundle that a server has sent, with everything that a bundle has to be.
+func decodeBundle(wire *kedgev1.Bundle) (*ca.Bundle, error) {
+	domain, err := ca.ParseTrustDomain(wire.GetTrustDomain())
+	if err != nil {
+		return nil, fmt.Errorf("reading the server's bundle: %w", err)
+	}
+	var anchors []ca.Anchor
+	for _, a := range wire.GetAnchors() {
+		cert, err := x509.ParseCertificate(a.GetCertificate())
+		if err != nil {
+			return nil, fmt.Errorf("reading an anchor of the bundle: %w", err)
+		}
+		anchors = append(anchors, ca.Anchor{Certificate: cert, Slot: ca.Slot(slotNames[a.GetSlot()])})
+	}
+	bundle, err := ca.NewBundle(domain, wire.GetSequence(), anchors)
+	if err != nil {
+		return nil, fmt.Errorf("reading the server's bundle: %w", err)
+	}
+	return bundle, nil
 }
 
 // fetchBundle asks the server, over its local socket.

@@ -38,6 +38,8 @@ type config struct {
 	Limits       limitsConfig       `yaml:"limits" json:"limits"`
 	Log          logConfig          `yaml:"log" json:"log"`
 
+	BundleEndpoint bundleEndpointConfig `yaml:"bundleEndpoint" json:"bundleEndpoint,omitzero"`
+
 	devKeys []byte // JWKS of the embedded issuer of ca dev; no file can set it
 }
 

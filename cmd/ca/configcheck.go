@@ -37,6 +37,7 @@ func (c *config) problems() []problem {
 		add("minTLS", "%q is neither 1.2 nor 1.3", c.MinTLS)
 	}
 	c.opsProblems(add)
+	c.bundleEndpointProblems(add)
 	policy, err := fips.PolicyByName(c.FIPS.Profile)
 	if err != nil {
 		add("fips.profile", "%v", err)

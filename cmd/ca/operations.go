@@ -37,6 +37,9 @@ func (s *server) Status(context.Context) (*kedgev1.StatusResponse, error) {
 	if l := s.linkerd.listener; l != nil {
 		out.Listeners = append(out.Listeners, &kedgev1.Listener{Name: "linkerd", Address: l.Addr().String()})
 	}
+	if s.endpoint != nil {
+		out.Listeners = append(out.Listeners, &kedgev1.Listener{Name: "bundle", Address: s.endpoint.listener.Addr().String()})
+	}
 	if err := s.authority.Ready(now); err != nil {
 		out.Ready, out.NotReadyReason, out.NotReadyDetail = false, string(ca.ReasonOf(err)), err.Error()
 	}
@@ -197,7 +200,7 @@ func (c config) checkReload(next config) error {
 	var changed []error
 	for name, same := range map[string]bool{
 		"trustDomain": c.TrustDomain == next.TrustDomain, "dataDir": c.DataDir == next.DataDir, "listen": c.Listen == next.Listen,
-		"minTLS": c.MinTLS == next.MinTLS, "adminSocket": c.AdminSocket == next.AdminSocket, "ops": c.Ops == next.Ops,
+		"minTLS": c.MinTLS == next.MinTLS, "adminSocket": c.AdminSocket == next.AdminSocket, "ops": c.Ops == next.Ops, "bundleEndpoint": c.BundleEndpoint == next.BundleEndpoint,
 		"fips": c.FIPS == next.FIPS, "root": c.Root == next.Root, "keys": c.Keys == next.Keys, "vault": c.Vault == next.Vault, "upstream": c.Upstream == next.Upstream, "intermediate": c.Intermediate == next.Intermediate,
 		"limits": c.Limits == next.Limits, "linkerd": c.Linkerd == next.Linkerd,
 	} {

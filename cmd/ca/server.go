@@ -41,6 +41,7 @@ type server struct {
 	admin      *grpc.Server
 	ops        *http.Server
 	linkerd    linkerdDoor
+	endpoint   *bundleEndpoint // nil if there is none
 
 	tls, adminSocket, opsListener net.Listener
 }
@@ -74,7 +75,8 @@ func (s *server) listen() error {
 	if s.opsListener, err = net.Listen("tcp", s.config.Ops.Listen); err != nil {
 		return fmt.Errorf("ops.listen: %w", err)
 	}
-	return nil
+	s.endpoint, err = s.openBundleEndpoint()
+	return err
 }
 
 func (s *server) register(r *prometheus.Registry) (*api.Metrics, error) {
@@ -184,7 +186,7 @@ func (s *server) makeOps(registry *prometheus.Registry) error {
 
 // start serves in the background. The channel gives the first listener's failure.
 func (s *server) start(ctx context.Context) <-chan error {
-	failed := make(chan error, 4)
+	failed := make(chan error, 5)
 	s.setServing()
 	for server, listener := range s.fronts() {
 		go func() { failed <- server.Serve(listener) }()
@@ -197,6 +199,9 @@ func (s *server) start(ctx context.Context) <-chan error {
 		}
 		failed <- s.ops.Serve(s.opsListener)
 	}()
+	if s.endpoint != nil {
+		go func() { failed <- s.endpoint.serve() }()
+	}
 	background := []func(context.Context){s.upkeep.run, s.reloadOnHangup, s.selfTestDaily, s.followHealth, tuneMemory}
 	if s.outside.vault != nil {
 		background = append(background, s.outside.vault.Run)
@@ -253,7 +258,7 @@ func (s *server) stop() error {
 	s.admin.Stop()
 	// A scrape that hangs is no reason to call the stop a failure, and the drain may
 	// have used all of its time.
-	err := s.ops.Close()
+	err := errors.Join(s.ops.Close(), s.endpoint.close())
 	s.log.Info("stopped")
 	return err
 }
@@ -265,5 +270,6 @@ func (s *server) closeListeners() error {
 			errs = append(errs, l.Close())
 		}
 	}
+	errs = append(errs, s.endpoint.close())
 	return errors.Join(errs...)
 }

@@ -17,6 +17,9 @@ type Signed struct {
 	Signatures []Signature `json:"signatures"`
 }
 
+// Hash names s, whether or not it holds.
+func (s Signed) Hash() Hash { return sha256.Sum256(s.Payload) }
+
 // Signature is one key's.
 type Signature struct {
 	Key   string `json:"key"` // KeyID in hex
