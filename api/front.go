@@ -171,6 +171,12 @@ func (f *Front) issue(ctx context.Context, o Order, caller ca.Caller, now time.T
 	return issued, err
 }
 
+// Caller is who the client certificate of the call proves, for services that issue
+// nothing. Errors are *ca.Error.
+func (f *Front) Caller(ctx context.Context) (ca.Caller, error) {
+	return f.c.Authenticator().AuthenticateCertificate(ctx, connectionOf(ctx), f.c.Issuer.Bundle())
+}
+
 func (f *Front) authenticate(ctx context.Context, by Authenticator, o Order) (ca.Caller, error) {
 	c := connectionOf(ctx)
 	if o.CertificateOnly {

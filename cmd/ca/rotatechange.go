@@ -243,7 +243,7 @@ holds for this rotation.`,
 		},
 	}
 	cmd.Flags().StringVar(&zone, "zone", "", "the zone that was looked at (required)")
-	cmd.Flags().StringVar(&class, "class", "", "class of its verifiers: renewal, push, stream, restart, published or federated (required)")
+	cmd.Flags().StringVar(&class, "class", "", "class of its verifiers: restart, published or federated (required)")
 	cmd.Flags().StringVar(&reason, "reason", "", "what was looked at, for the record (required)")
 	for _, name := range []string{"zone", "class", "reason"} {
 		_ = cmd.MarkFlagRequired(name)
