@@ -33,6 +33,7 @@ type config struct {
 	Intermediate intermediateConfig `yaml:"intermediate" json:"intermediate"`
 	Profiles     []profileConfig    `yaml:"profiles" json:"profiles"`
 	Policy       policyConfig       `yaml:"policy" json:"policy"`
+	Rotation     rotationConfig     `yaml:"rotation" json:"rotation"`
 	Authn        authnConfig        `yaml:"authn" json:"authn"`
 	Linkerd      linkerdConfig      `yaml:"linkerd" json:"linkerd,omitzero"`
 	Limits       limitsConfig       `yaml:"limits" json:"limits"`
@@ -156,6 +157,7 @@ func defaultConfig() config {
 		Intermediate: intermediateConfig{Lifetime: duration(7 * 24 * time.Hour)},
 		Profiles:     []profileConfig{{Name: "workload"}},
 		Policy:       policyConfig{Rules: []ruleConfig{{Name: "every workload", Profile: "workload"}}},
+		Rotation:     defaultRotation(),
 		Authn:        authnConfig{Leeway: duration(30 * time.Second)},
 		Limits: limitsConfig{
 			RequestTimeout: duration(10 * time.Second), Handshakes: 64, Queue: 1024,

@@ -94,6 +94,18 @@ func TestConfigurationIsRefused(t *testing.T) {
 		{"keys from two places", "authn: {kubernetes: [{cluster: a, issuer: i, audiences: [x], jwks: {url: \"https://x\", file: /y}}]}\n", "ca.yaml:5:", "exactly one"},
 		{"server name with a port", "serverNames: [\"localhost:8443\"]\n", "ca.yaml:5:", "neither a host name"},
 		{"wildcard server name", "serverNames: [\"*.example.org\"]\n", "ca.yaml:5:", "neither a host name"},
+		{"rotation in an unknown mode", "rotation: {mode: fast}\n", "ca.yaml:5:18", "neither manual nor auto"},
+		{"rotation that dwells too long", "rotation: {dwell: 200h}\n", "ca.yaml:5:19", "above"},
+		{"rotation without skew", "rotation: {skew: 0s}\n", "ca.yaml:5:18", "not within"},
+		{"rotation with too much skew", "rotation: {skew: 2h}\n", "ca.yaml:5:18", "not within"},
+		{"rotation at night", "rotation: {window: at night}\n", "ca.yaml:5:20", "window"},
+		{"rotation that nobody agrees to", "rotation: {approvals: 0}\n", "ca.yaml:5:23", "not within"},
+		{"approvals by too few", "rotation: {approvals: 2, operators: [\"uid:0\"]}\n", "ca.yaml:5:23", "names 1"},
+		{"operator twice", "rotation: {operators: [\"uid:0\", \"uid:0\"]}\n", "ca.yaml:5:33", "twice"},
+		{"operator without a name", "rotation: {operators: [root]}\n", "ca.yaml:5:24", "neither a user"},
+		{"operator with a sign", "rotation: {operators: [\"uid:-1\"]}\n", "ca.yaml:5:24", "not a user"},
+		{"operator with a zero before", "rotation: {operators: [\"uid:00\"]}\n", "ca.yaml:5:24", "not a user"},
+		{"operator of another trust domain", "rotation: {operators: [\"spiffe://other/alice\"]}\n", "ca.yaml:5:24", "not of trust domain"},
 		{"log level", "log: {level: loud}\n", "ca.yaml:5:14", "none of"},
 	}
 	for _, row := range rows {
@@ -107,6 +119,22 @@ func TestConfigurationIsRefused(t *testing.T) {
 			require.Contains(t, err.Error(), row.at)
 			require.Contains(t, err.Error(), row.want)
 		})
+	}
+}
+
+// TestOperatorsAreWhoTheFileNames: at the socket an empty list is everybody whom it
+// lets in; over the network it is nobody.
+func TestOperatorsAreWhoTheFileNames(t *testing.T) {
+	cfg, err := parseConfig("ca.yaml", []byte(minimalConfig))
+	require.NoError(t, err)
+	require.True(t, cfg.Rotation.isOperator("uid:0"))
+	require.False(t, cfg.Rotation.isRemoteOperator("spiffe://example.org/operator/alice"))
+
+	cfg, err = parseConfig("ca.yaml", []byte(minimalConfig+"rotation: {approvals: 2, operators: [\"uid:0\", \"spiffe://example.org/operator/alice\"]}\n"))
+	require.NoError(t, err)
+	for actor, want := range map[string]bool{"uid:0": true, "uid:1": false, "spiffe://example.org/operator/alice": true, "spiffe://example.org/operator/alice2": false} {
+		require.Equal(t, want, cfg.Rotation.isOperator(actor), actor)
+		require.Equal(t, want, cfg.Rotation.isRemoteOperator(actor), actor)
 	}
 }
 

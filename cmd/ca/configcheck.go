@@ -53,6 +53,7 @@ func (c *config) problems() []problem {
 	}
 	c.rootProblems(add)
 	c.policyProblems(add)
+	c.rotationProblems(add)
 	c.authnProblems(add)
 	c.linkerdProblems(add)
 	c.limitProblems(add)

@@ -203,6 +203,7 @@ func (c config) checkReload(next config) error {
 		"minTLS": c.MinTLS == next.MinTLS, "adminSocket": c.AdminSocket == next.AdminSocket, "ops": c.Ops == next.Ops, "bundleEndpoint": c.BundleEndpoint == next.BundleEndpoint,
 		"fips": c.FIPS == next.FIPS, "root": c.Root == next.Root, "keys": c.Keys == next.Keys, "vault": c.Vault == next.Vault, "upstream": c.Upstream == next.Upstream, "intermediate": c.Intermediate == next.Intermediate,
 		"limits": c.Limits == next.Limits, "linkerd": c.Linkerd == next.Linkerd,
+		"rotation": c.Rotation.equal(next.Rotation),
 	} {
 		if !same {
 			changed = append(changed, fmt.Errorf("%s cannot change without a restart", name))
