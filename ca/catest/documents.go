@@ -22,6 +22,17 @@ type Documents struct {
 
 var _ ca.Documents = (*Documents)(nil)
 
+// Backup copies what is kept, as a backup would.
+func (d *Documents) Backup() *Documents {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	kept := make(map[string]map[string]ca.Document, len(d.kept))
+	for kind, docs := range d.kept {
+		kept[kind] = maps.Clone(docs)
+	}
+	return &Documents{Fault: d.Fault, kept: kept}
+}
+
 // Document implements ca.Documents.
 func (d *Documents) Document(_ context.Context, kind, name string) (ca.Document, error) {
 	d.mu.Lock()

@@ -255,7 +255,7 @@ func (p *Primary) append(ctx context.Context, head *bundle.Accepted, next editio
 		return err
 	}
 	if !p.canSign(head) {
-		return ca.Refuse(ca.ReasonBundleSignature, "no bundle names the bundle key of this process yet; another process of the primary has to publish it")
+		return ca.Refuse(ca.ReasonNotReady, "no bundle names the bundle key of this process yet; another process of the primary has to publish it")
 	}
 	sequence := head.Bundle().Sequence() + 1
 	b, err := ca.NewBundle(p.c.TrustDomain, sequence, next.anchors)

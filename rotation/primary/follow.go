@@ -35,9 +35,12 @@ func (p *Primary) Follow(ctx context.Context, have Have) (Directive, error) {
 }
 
 // Directive is what Follow returns, at once, and whether there is anything in it that
-// the replica does not have. A replica that holds a higher bundle than this primary
-// is refused with ReasonBundleForked.
+// the replica does not have. A replica that was removed is refused; so is one that
+// holds a higher bundle than this primary, with ReasonBundleForked.
 func (p *Primary) Directive(ctx context.Context, have Have) (Directive, bool, error) {
+	if _, err := p.member(ctx, have.Zone, have.Replica); err != nil {
+		return Directive{}, false, err
+	}
 	head, err := p.refresh(ctx)
 	if err != nil {
 		return Directive{}, false, err

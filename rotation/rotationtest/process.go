@@ -47,7 +47,12 @@ func (w *World) newProcess(zone rotation.Zone, name string) *Process {
 		w: w, Zone: zone, Name: name, Link: w.config.Link, state: &catest.StateStore{}, keys: keys,
 		records: &catest.Recorder{}, keyHash: sha256.Sum256([]byte(string(zone) + "/" + name + w.Clock.Now().String())),
 	}
-	p.state.Fault = w.fuse.burn
+	p.state.Fault = func() (error, bool) {
+		if w.acting == nil {
+			return nil, false
+		}
+		return w.fuse.burn(p)
+	}
 	w.Zones[zone] = append(w.Zones[zone], p)
 	return p
 }
@@ -84,27 +89,30 @@ func (p *Process) open(roots ca.RootFor) {
 
 // Restart opens the process from what is durable of it.
 func (p *Process) Restart() {
+	p.w.T.Helper()
+	_ = p.w.as(p, func() error { p.restart(); return nil })
+}
+
+// restart is Restart, which a crash may cut short.
+func (p *Process) restart() {
 	w := p.w
-	w.T.Helper()
 	roots := ca.RootFor(w.rootFor)
 	if p.Zone != PrimaryZone {
 		roots = func(ctx context.Context, anchor ca.AnchorID) (ca.Root, error) {
-			if p.Link.isCut(w) {
+			if p.Link.isCut(w) || w.serving() == nil {
 				return nil, ca.Refuse(ca.ReasonRootUnreachable, "the primary is away")
 			}
 			return w.Primary().RootFor(p.Zone, p.Name)(ctx, anchor)
 		}
 	}
 	p.open(roots)
-	var source primary.Source = away{}
+	source := primary.Source(away{})
 	if p.Zone == PrimaryZone {
 		opened, err := primary.Open(w.T.Context(), primary.Config{
 			TrustDomain: w.Domain, Documents: w.Docs, Custodian: p.Custodian, Roots: w.rootFor, Keys: p.keys, Events: w.Events,
 			Policy: w.FIPS, Zone: PrimaryZone, Replica: p.Name, Version: "test", Now: w.Clock.Now, Rotation: w.config.Settings,
 		})
-		if p.dead { // it has crashed again, while it opened
-			p.dead = false
-			p.Restart()
+		if p.dead {
 			return
 		}
 		require.NoError(w.T, err)
@@ -117,6 +125,8 @@ func (p *Process) Restart() {
 	})
 	require.NoError(w.T, err)
 	require.NoError(w.T, p.follower.Restore(w.T.Context()))
+	// What is stored comes into force at once, as at the start of ca serve.
+	p.LastError = p.upkeep(w.T.Context())
 }
 
 // away is a source that is never reached: the harness carries directives itself.
@@ -195,7 +205,7 @@ func (l Link) isCut(w *World) bool { return l.Cut || w.chance.oneIn(l.Lose) }
 // carry brings to the replica what the primary has for it.
 func (p *Process) carry(ctx context.Context) error {
 	w := p.w
-	if p.Link.Cut {
+	if p.Link.Cut || p.source() == nil {
 		return nil
 	}
 	if !p.Link.isCut(w) {
@@ -233,13 +243,16 @@ func (p *Process) source() *primary.Primary {
 	if p.primary != nil {
 		return p.primary
 	}
-	return p.w.Primary()
+	if serving := p.w.serving(); serving != nil {
+		return serving.primary
+	}
+	return nil
 }
 
 // report sends a report, which may be lost on its way.
 func (p *Process) report(ctx context.Context) error {
 	r, err := p.follower.Look(ctx)
-	if err != nil || p.Link.isCut(p.w) {
+	if err != nil || p.Link.isCut(p.w) || p.source() == nil {
 		return err
 	}
 	return p.source().Report(ctx, r)

@@ -93,3 +93,36 @@ func (w *World) Abort() {
 	})
 	require.NoError(w.T, err)
 }
+
+// Exclude lets the plan go on without a zone, whose verifiers do not count then.
+func (w *World) Exclude(zone rotation.Zone) {
+	w.T.Helper()
+	act := primary.Act{Actor: "uid:0", Action: "rotation.exclude-zone", Detail: map[string]string{"because": "a test"}}
+	_, err := w.Primary().Exclude(w.T.Context(), zone, act)
+	require.NoError(w.T, err)
+	w.Out(zone)
+}
+
+// Eventually tries something after each step until it succeeds.
+func (w *World) Eventually(do func() error) {
+	w.T.Helper()
+	err := do()
+	for n := 0; err != nil && n < 20; n++ {
+		w.Step()
+		err = do()
+	}
+	require.NoError(w.T, err)
+}
+
+// SetLinks gives every process a link with these faults.
+func (w *World) SetLinks(l Link) {
+	w.config.Link = l
+	for _, replicas := range w.Zones {
+		for _, p := range replicas {
+			p.Link = l
+		}
+	}
+}
+
+// Chance is a number below n that the seed decides.
+func (w *World) Chance(n int) int { return w.chance.upTo(n) }

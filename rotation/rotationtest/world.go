@@ -6,6 +6,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -75,7 +77,7 @@ func New(t testing.TB, c Config) *World {
 		config: c, chance: chance{c.Seed}, roots: make(map[ca.AnchorID]*root), verified: make(map[string]error), seen: make(map[*Process]uint64), out: make(map[rotation.Zone]bool),
 	}
 	w.fuse = &fuse{w: w}
-	w.Docs.Fault = w.fuse.burn
+	w.Docs.Fault = w.fuse.burnDocuments
 	var err error
 	w.Domain, err = ca.ParseTrustDomain("cluster.local")
 	require.NoError(t, err)
@@ -158,55 +160,101 @@ func (w *World) rootFor(_ context.Context, anchor ca.AnchorID) (ca.Root, error) 
 // Primary is a process of the primary that is up.
 func (w *World) Primary() *primary.Primary {
 	w.T.Helper()
+	p := w.serving()
+	require.NotNil(w.T, p, "no process of the primary is up")
+	return p.primary
+}
+
+// serving is the first process of the primary that is up, nil if none is.
+func (w *World) serving() *Process {
 	for _, p := range w.Primaries {
-		if p.primary != nil {
-			return p.primary
+		if p.primary != nil && !p.Down {
+			return p
 		}
 	}
-	require.FailNow(w.T, "no process of the primary is up")
 	return nil
 }
 
 // errCrash is what the store says whose process has crashed.
 var errCrash = errors.New("the process has crashed")
 
-// fuse crashes the process that acts at a write to a store.
+// fuse crashes a process at a write to a store.
 type fuse struct {
 	w         *World
 	left      int  // writes until it burns; 0 is never
 	persisted bool // the write takes effect all the same
+	every     int  // it is set again for about so many writes; 0 is not
+	burnt     int  // how often it has burnt
 }
 
-func (f *fuse) burn() (error, bool) {
-	if a := f.w.acting; a != nil && a.dead {
-		return errCrash, false
+// burn is asked before each write; writer is the process that writes, nil for the test
+// itself.
+func (f *fuse) burn(writer *Process) (error, bool) {
+	if writer == nil || writer.dead {
+		if writer != nil {
+			return errCrash, false
+		}
+		return nil, false
 	}
-	if f.left == 0 || f.w.acting == nil {
+	if f.left == 0 {
 		return nil, false
 	}
 	if f.left--; f.left > 0 {
 		return nil, false
 	}
-	f.w.acting.dead = true
-	return errCrash, f.persisted
+	writer.dead = true
+	persisted := f.persisted
+	f.burnt++
+	f.arm()
+	return errCrash, persisted
+}
+
+// arm sets the fuse again.
+func (f *fuse) arm() {
+	if f.every > 0 {
+		f.left, f.persisted = 1+f.w.chance.upTo(2*f.every), f.w.chance.oneIn(2)
+	}
+}
+
+// burnDocuments crashes the process of the primary that serves whoever acts.
+func (f *fuse) burnDocuments() (error, bool) {
+	p := f.w.acting
+	if p != nil && p.primary == nil && p.Zone != PrimaryZone {
+		p = f.w.serving()
+	}
+	return f.burn(p)
 }
 
 // CrashAtWrite crashes the process that makes the n-th write to any store from now on;
 // persisted tells whether that write takes effect all the same. It comes up again at
-// the next Step.
-func (w *World) CrashAtWrite(n int, persisted bool) { w.fuse.left, w.fuse.persisted = n, persisted }
+// once, from what is durable.
+func (w *World) CrashAtWrite(n int, persisted bool) {
+	w.fuse.left, w.fuse.persisted, w.fuse.every = n, persisted, 0
+}
 
-// as runs something in the name of a process, and restarts it when it has crashed.
+// CrashEvery crashes processes again and again, at one of about n writes; 0 ends that.
+func (w *World) CrashEvery(n int) {
+	w.fuse.every, w.fuse.left = n, 0
+	w.fuse.arm()
+}
+
+// Crashes is how many processes have crashed so far.
+func (w *World) Crashes() int { return w.fuse.burnt }
+
+// as runs something in the name of a process, and restarts whoever has crashed by it.
 func (w *World) as(p *Process, do func() error) error {
-	before := w.acting
 	w.acting = p
 	err := do()
-	w.acting = before
-	if p.dead {
-		p.dead = false
-		p.Restart()
-		return nil
+	for _, zone := range slices.Sorted(maps.Keys(w.Zones)) {
+		for _, other := range w.Zones[zone] {
+			for other.dead {
+				other.dead = false
+				w.acting = other
+				other.restart()
+			}
+		}
 	}
+	w.acting = nil
 	return err
 }
 
