@@ -181,6 +181,10 @@ func (a *Accepted) Replay(chain []Signed) (*Accepted, error) {
 	return at, nil
 }
 
+// SignedBy demands the threshold of signatures by keys, for who judges a bundle that is
+// not the next one.
+func (s Signed) SignedBy(keys Keys) error { return keys.verify(s) }
+
 // verify demands the threshold of signatures by different keys of k. Signatures of
 // others are passed over: a bundle that changes the keys has them of both.
 func (k Keys) verify(s Signed) error {

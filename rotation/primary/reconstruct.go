@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -97,9 +96,8 @@ type Taking struct {
 
 // Take goes on from a zone's copy of the chain, when the journal is an old copy: the
 // last bundle of it becomes the head, and the bundles of the journal that it does not
-// follow are removed. It has to be signed by its own bundle keys, among which is that
-// of this process, be of this trust domain, and have an anchor in common with the
-// journal's head. The plan takes an epoch above every one that a replica follows, and
+// follow are removed. It has to be of this trust domain, be signed by the bundle keys
+// that the journal's head names, and name that of this process. The plan takes an epoch above every one that a replica follows, and
 // the phase that the zones show. The operator has seen to it that the copy is the one
 // to go on from: a replica that holds another history has to join again.
 func (p *Primary) Take(ctx context.Context, t Taking) error {
@@ -131,7 +129,7 @@ func (p *Primary) takeChain(ctx context.Context, t Taking) error {
 	if err != nil {
 		return err
 	}
-	if err := p.mayTake(head, last); err != nil {
+	if err := p.mayTake(head, last, t.Chain[len(t.Chain)-1]); err != nil {
 		return err
 	}
 	from := first.Bundle().Sequence()
@@ -180,7 +178,7 @@ func (p *Primary) connects(ctx context.Context, first bundle.Signed, from uint64
 	return from - 2, nil
 }
 
-func (p *Primary) mayTake(head, last *bundle.Accepted) error {
+func (p *Primary) mayTake(head, last *bundle.Accepted, copied bundle.Signed) error {
 	switch {
 	case last.Bundle().TrustDomain() != p.c.TrustDomain:
 		return ca.Refuse(ca.ReasonBundleForeign, "the copy is of trust domain %s", last.Bundle().TrustDomain())
@@ -188,8 +186,10 @@ func (p *Primary) mayTake(head, last *bundle.Accepted) error {
 		return ca.Refuse(ca.ReasonStale, "the copy is what the journal has")
 	case !p.canSign(last):
 		return ca.Refuse(ca.ReasonBundleSignature, "the copy does not name the bundle key of this process, which could not go on from it; restore the data directory of the process that has it, or let every zone join again")
-	case !slices.ContainsFunc(head.Bundle().Anchors(), func(a ca.Anchor) bool { return last.Bundle().Contains(ca.AnchorIDOf(a.Certificate)) }):
-		return ca.Refuse(ca.ReasonBundleForeign, "the copy has no anchor in common with the journal's bundle %d", head.Bundle().Sequence())
+	}
+	// It names our key, which anybody can write: who signed it is what counts.
+	if err := copied.SignedBy(head.Keys()); err != nil {
+		return fmt.Errorf("the copy is not of this primary: %w", err)
 	}
 	return nil
 }
@@ -197,16 +197,46 @@ func (p *Primary) mayTake(head, last *bundle.Accepted) error {
 // takePlan gives the plan under way the phase that zones show, and a command above
 // every one that they follow.
 func (p *Primary) takePlan(ctx context.Context, t Taking, r Reconstruction) error {
-	if r.Plan.ID == "" || r.Plan.IsOver() {
-		return nil
-	}
 	epoch, err := p.reportedEpoch(ctx)
 	if err != nil {
 		return err
+	}
+	if r.Plan.ID == "" || r.Plan.IsOver() {
+		return p.recall(ctx, t, epoch)
 	}
 	act := Act{Actor: t.Actor, Action: "rotation.reconstruct", Detail: map[string]string{"because": t.Reason, "to": string(r.Shown), "epoch": strconv.FormatUint(epoch, 10)}}
 	_, err = p.Change(ctx, act, func(plan rotation.Plan, now time.Time) (rotation.Plan, error) {
 		return plan.Reconstructed(r.Shown, epoch, now), nil
 	})
 	return err
+}
+
+// recall commands every zone to sign under the active anchor, where the journal knows
+// of no plan but the zones follow commands that it does not have. The other anchor
+// stays in the bundle, and so do the leaves under it stay good.
+func (p *Primary) recall(ctx context.Context, t Taking, epoch uint64) error {
+	known, err := p.highestEpoch(ctx)
+	if err != nil || epoch <= known {
+		return err
+	}
+	head, err := p.refresh(ctx)
+	if err != nil {
+		return err
+	}
+	all, err := p.registry.Zones(ctx)
+	if err != nil {
+		return err
+	}
+	signer := ca.AnchorIDOf(head.Bundle().Active())
+	detail := map[string]string{"because": t.Reason, "epoch": strconv.FormatUint(epoch+1, 10), "signer": signer.String()}
+	if err := p.record(ctx, t.Actor, "rotation.reconstruct", detail); err != nil {
+		return err
+	}
+	for _, z := range all {
+		if _, err := p.commands.Give(ctx, rotation.Command{Zone: z.Name, Command: ca.Command{Signer: signer, Epoch: epoch + 1}}); err != nil {
+			return err
+		}
+	}
+	p.notify()
+	return nil
 }

@@ -108,10 +108,7 @@ func (p *Process) restart() {
 	p.open(roots)
 	source := primary.Source(away{})
 	if p.Zone == PrimaryZone {
-		opened, err := primary.Open(w.T.Context(), primary.Config{
-			TrustDomain: w.Domain, Documents: w.Docs, Custodian: p.Custodian, Roots: w.rootFor, Keys: p.keys, Events: w.Events,
-			Policy: w.FIPS, Zone: PrimaryZone, Replica: p.Name, Version: "test", Now: w.Clock.Now, Rotation: w.config.Settings,
-		})
+		opened, err := primary.Open(w.T.Context(), p.settings())
 		if p.dead {
 			return
 		}
@@ -127,6 +124,15 @@ func (p *Process) restart() {
 	require.NoError(w.T, p.follower.Restore(w.T.Context()))
 	// What is stored comes into force at once, as at the start of ca serve.
 	p.LastError = p.upkeep(w.T.Context())
+}
+
+// settings are those of a process of the primary.
+func (p *Process) settings() primary.Config {
+	w := p.w
+	return primary.Config{
+		TrustDomain: w.Domain, Documents: w.Docs, Custodian: p.Custodian, Roots: w.rootFor, Keys: p.keys, Events: w.Events,
+		Policy: w.FIPS, Zone: PrimaryZone, Replica: p.Name, Version: "test", Now: w.Clock.Now, Rotation: w.config.Settings,
+	}
 }
 
 // away is a source that is never reached: the harness carries directives itself.
@@ -150,6 +156,27 @@ func (p *Process) upkeep(ctx context.Context) error {
 	}
 	_, swapErr := p.Authority.Swap(supply.Intermediate, supply.Bundle)
 	return errors.Join(err, swapErr)
+}
+
+// Restore puts an old copy of the shared documents in the place of what the processes
+// of the primary have, and restarts them; with their own states as they were, as when
+// only the shared store was restored.
+func (w *World) Restore(backup *catest.Documents) {
+	w.T.Helper()
+	w.Docs = backup
+	for _, p := range w.Primaries {
+		p.Restart()
+	}
+}
+
+// Copy is the signed bundle that the process holds, as an operator takes it from there.
+func (p *Process) Copy() bundle.Signed {
+	p.w.T.Helper()
+	held, err := p.Custodian.Held(p.w.T.Context())
+	require.NoError(p.w.T, err)
+	s, err := primary.Decode(held.Signed)
+	require.NoError(p.w.T, err)
+	return s
 }
 
 // Join adds a replica to a zone by a token, as it is done over the network: the token

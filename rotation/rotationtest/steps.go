@@ -126,3 +126,22 @@ func (w *World) SetLinks(l Link) {
 
 // Chance is a number below n that the seed decides.
 func (w *World) Chance(n int) int { return w.chance.upTo(n) }
+
+// SetAutomatic makes the plan automatic again.
+func (w *World) SetAutomatic() {
+	w.T.Helper()
+	act := primary.Act{Actor: "uid:0", Action: "rotation.mode"}
+	_, err := w.Primary().Change(w.T.Context(), act, func(p rotation.Plan, _ time.Time) (rotation.Plan, error) {
+		if p.IsOver() {
+			return p, nil
+		}
+		return p.SetMode(rotation.ModeAuto)
+	})
+	require.NoError(w.T, err)
+}
+
+// Reopen opens the first process of the primary once more over what is stored.
+func (w *World) Reopen() error {
+	_, err := primary.Open(w.T.Context(), w.Primaries[0].settings())
+	return err
+}
