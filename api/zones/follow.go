@@ -9,17 +9,19 @@ import (
 	kedgev1 "github.com/kedge-ca/kedge/api/kedge/v1"
 	"github.com/kedge-ca/kedge/ca"
 	"github.com/kedge-ca/kedge/fips"
+	"github.com/kedge-ca/kedge/rotation"
+	"github.com/kedge-ca/kedge/rotation/primary"
 )
 
 // stream is one call of Follow at the primary.
 type stream struct {
-	have     Have // what the replica has once it has taken what came
+	have     primary.Have // what the replica has once it has taken what came
 	received chan received
 	cancel   context.CancelFunc
 }
 
 type received struct {
-	directive Directive
+	directive primary.Directive
 	err       error
 }
 
@@ -30,7 +32,7 @@ type received struct {
 // When the primary is under no anchor that is held, the bundles since are fetched
 // from whoever answers and returned alone; the caller's replay shows what they are
 // worth. Calls that come to nothing are spaced, also when the caller does not.
-func (c *Client) Follow(ctx context.Context, have Have) (Directive, error) {
+func (c *Client) Follow(ctx context.Context, have primary.Have) (primary.Directive, error) {
 	c.following.Lock()
 	defer c.following.Unlock()
 	if c.stream == nil || c.stream.have != have {
@@ -39,13 +41,13 @@ func (c *Client) Follow(ctx context.Context, have Have) (Directive, error) {
 			c.stream = nil
 		}
 		if err := c.pace.wait(ctx, have); err != nil {
-			return Directive{}, err
+			return primary.Directive{}, err
 		}
 		c.stream = c.open(have)
 	}
 	select {
 	case <-ctx.Done():
-		return Directive{}, ctx.Err()
+		return primary.Directive{}, ctx.Err()
 	case r := <-c.stream.received:
 		if r.err == nil {
 			c.stream.have = after(c.stream.have, r.directive)
@@ -58,7 +60,7 @@ func (c *Client) Follow(ctx context.Context, have Have) (Directive, error) {
 }
 
 // open begins a stream.
-func (c *Client) open(have Have) *stream {
+func (c *Client) open(have primary.Have) *stream {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &stream{have: have, received: make(chan received), cancel: cancel}
 	go func() {
@@ -88,23 +90,23 @@ func (c *Client) open(have Have) *stream {
 }
 
 // catchUp fetches what a replica needs before it can trust the primary again.
-func (c *Client) catchUp(ctx context.Context, have Have, untrusted error) (Directive, error) {
+func (c *Client) catchUp(ctx context.Context, have primary.Have, untrusted error) (primary.Directive, error) {
 	if ca.ReasonOf(untrusted) != ca.ReasonPrimaryUntrusted {
-		return Directive{}, untrusted
+		return primary.Directive{}, untrusted
 	}
 	chain, err := c.unprovedBundles(ctx, have.Sequence)
 	if err != nil {
-		return Directive{}, errors.Join(untrusted, err)
+		return primary.Directive{}, errors.Join(untrusted, err)
 	}
 	if len(chain) == 0 {
-		return Directive{}, untrusted
+		return primary.Directive{}, untrusted
 	}
 	// Who sent it may not lift a halt.
-	return Directive{Bundles: chain, Halted: have.Halted}, nil
+	return primary.Directive{Bundles: chain, Halted: have.Halted}, nil
 }
 
 // Report tells the primary what the replica holds.
-func (c *Client) Report(ctx context.Context, r Report) error {
+func (c *Client) Report(ctx context.Context, r rotation.Report) error {
 	call, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	_, err := c.rpc.Report(call, &kedgev1.ReportRequest{Report: ReportToWire(r)})
@@ -113,7 +115,7 @@ func (c *Client) Report(ctx context.Context, r Report) error {
 
 // pace spaces streams that begin with the same: nothing came of the one before.
 type pace struct {
-	last Have
+	last primary.Have
 	next time.Duration
 	any  bool
 }
@@ -121,7 +123,7 @@ type pace struct {
 // firstWait is the wait before the second stream of one beginning; it doubles.
 const firstWait = 200 * time.Millisecond
 
-func (p *pace) wait(ctx context.Context, have Have) error {
+func (p *pace) wait(ctx context.Context, have primary.Have) error {
 	if !p.any || p.last != have {
 		p.last, p.any, p.next = have, true, firstWait
 		return nil

@@ -10,6 +10,8 @@ import (
 	"github.com/kedge-ca/kedge/api/apitest"
 	"github.com/kedge-ca/kedge/api/zones"
 	"github.com/kedge-ca/kedge/ca"
+	"github.com/kedge-ca/kedge/rotation"
+	"github.com/kedge-ca/kedge/rotation/primary"
 )
 
 func TestReplicaHearsOfEachChange(t *testing.T) {
@@ -85,7 +87,7 @@ func TestKeyThatIsNotRegisteredIsRefusedEverythingButTheChain(t *testing.T) {
 	c := r.client()
 	_, err := c.Follow(within(t), r.have())
 	requireReason(t, ca.ReasonZoneUnknown, err)
-	requireReason(t, ca.ReasonZoneUnknown, c.Report(within(t), zones.Report{}))
+	requireReason(t, ca.ReasonZoneUnknown, c.Report(within(t), rotation.Report{}))
 	root, err := c.RootFor(within(t), ca.AnchorIDOf(w.site.CA.Root))
 	require.NoError(t, err)
 	_, err = root.SignIntermediate(within(t), apitest.CSR(t, ""), intermediate(w))
@@ -105,7 +107,7 @@ func TestReplicaGoesOnWhenItsPrimaryComesBack(t *testing.T) {
 	require.Error(t, err)
 	_, err = c.Follow(within(t), r.have())
 	requireReason(t, ca.ReasonPrimaryAway, err)
-	requireReason(t, ca.ReasonPrimaryAway, c.Report(within(t), zones.Report{}))
+	requireReason(t, ca.ReasonPrimaryAway, c.Report(within(t), rotation.Report{}))
 
 	w.halted = "while it was away"
 	w.serve(t)
@@ -130,7 +132,7 @@ func TestReplicaThatSleptThroughEveryAnchorFindsBack(t *testing.T) {
 	have := r.have()
 	have.Halted = "before it slept"
 	d := followUntil(t, c, have)
-	require.Equal(t, zones.Directive{Bundles: w.chain[1:], Halted: "before it slept"}, d, "who was not verified may command nothing and lift no halt")
+	require.Equal(t, primary.Directive{Bundles: w.chain[1:], Halted: "before it slept"}, d, "who was not verified may command nothing and lift no halt")
 	newest, err := r.held.Replay(d.Bundles)
 	require.NoError(t, err)
 	r.held = newest
@@ -141,7 +143,7 @@ func TestReplicaThatSleptThroughEveryAnchorFindsBack(t *testing.T) {
 }
 
 // followUntil follows until it is answered: the connection of before may end first.
-func followUntil(t *testing.T, c *zones.Client, have zones.Have) zones.Directive {
+func followUntil(t *testing.T, c *zones.Client, have primary.Have) primary.Directive {
 	t.Helper()
 	for ctx := within(t); ; {
 		d, err := c.Follow(ctx, have)

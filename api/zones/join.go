@@ -3,30 +3,14 @@ package zones
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"strings"
 
 	kedgev1 "github.com/kedge-ca/kedge/api/kedge/v1"
 	"github.com/kedge-ca/kedge/ca"
 	"github.com/kedge-ca/kedge/rotation"
 	"github.com/kedge-ca/kedge/rotation/bundle"
+	"github.com/kedge-ca/kedge/rotation/primary"
 )
-
-// TokenPrefix begins every join token of a zone, so that one is told from other
-// secrets wherever it turns up.
-const TokenPrefix = "kedge-zone-"
-
-// pinnedBy is the hash of the bundle that a token pins.
-func pinnedBy(token string) (bundle.Hash, error) {
-	rest, isToken := strings.CutPrefix(token, TokenPrefix)
-	secret, pinned, hasHash := strings.Cut(rest, ".")
-	raw, err := hex.DecodeString(pinned)
-	if !isToken || !hasHash || secret == "" || err != nil || len(raw) != sha256.Size {
-		return bundle.Hash{}, ca.Refuse(ca.ReasonZoneToken, "that is no join token of a zone: one begins with %s and ends in 64 hex digits", TokenPrefix)
-	}
-	return bundle.Hash(raw), nil
-}
 
 // Joining is what a replica joins with.
 type Joining struct {
@@ -49,7 +33,7 @@ type Membership struct {
 // The token pins a bundle: the chain is fetched from whoever answers, begun by the
 // pinned hash and replayed, and only a primary that it verifies is shown the token.
 func Join(ctx context.Context, c ClientConfig, j Joining) (m Membership, err error) {
-	pinned, err := pinnedBy(j.Token)
+	_, pinned, err := primary.SplitToken(j.Token)
 	if err != nil {
 		return Membership{}, err
 	}

@@ -7,7 +7,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kedge-ca/kedge/api/apitest"
-	"github.com/kedge-ca/kedge/api/zones"
 	"github.com/kedge-ca/kedge/ca"
 	"github.com/kedge-ca/kedge/rotation"
 )
@@ -36,10 +35,10 @@ func TestTokenThatIsNoneIsRefusedBeforeAnybodyIsAsked(t *testing.T) {
 	good := w.token()
 	for name, token := range map[string]string{
 		"nothing":              "",
-		"another secret":       "kedge-join-" + strings.TrimPrefix(good, zones.TokenPrefix),
+		"another secret":       "kedge-join-" + strings.TrimPrefix(good, "kedge-zone-"),
 		"half of it":           good[:len(good)-2],
 		"without its hash":     strings.TrimSuffix(good, "."+hashOf(good)),
-		"without its secret":   zones.TokenPrefix + "." + hashOf(good),
+		"without its secret":   "kedge-zone-" + "." + hashOf(good),
 		"a hash that is none":  good[:len(good)-2] + "zz",
 		"with a space at last": good + " ",
 	} {

@@ -16,6 +16,7 @@ import (
 	"github.com/kedge-ca/kedge/ca"
 	"github.com/kedge-ca/kedge/rotation"
 	"github.com/kedge-ca/kedge/rotation/bundle"
+	"github.com/kedge-ca/kedge/rotation/primary"
 )
 
 // Primary is what the service asks.
@@ -26,10 +27,10 @@ import (
 // have, or ctx ends. All are safe for concurrent use.
 type Primary interface {
 	Bundles(ctx context.Context, after uint64) ([]bundle.Signed, error)
-	Join(ctx context.Context, r JoinRequest) (JoinAnswer, error)
+	Join(ctx context.Context, r primary.JoinRequest) (primary.JoinAnswer, error)
 	Replica(ctx context.Context, keyHash [sha256.Size]byte) (rotation.Zone, string, error)
-	Follow(ctx context.Context, have Have) (Directive, error)
-	Report(ctx context.Context, r Report) error
+	Follow(ctx context.Context, have primary.Have) (primary.Directive, error)
+	Report(ctx context.Context, r rotation.Report) error
 	SignIntermediate(ctx context.Context, zone rotation.Zone, replica string, csr []byte, anchor ca.AnchorID, want time.Duration) ([]*x509.Certificate, error)
 }
 
@@ -92,7 +93,7 @@ func (s *service) Join(ctx context.Context, r *kedgev1.JoinRequest) (*kedgev1.Jo
 	if err != nil {
 		return nil, err
 	}
-	answer, err := s.c.Primary.Join(ctx, JoinRequest{Token: r.GetToken(), Replica: r.GetReplica(), KeyHash: key, Version: r.GetVersion()})
+	answer, err := s.c.Primary.Join(ctx, primary.JoinRequest{Token: r.GetToken(), Replica: r.GetReplica(), KeyHash: key, Version: r.GetVersion()})
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +103,7 @@ func (s *service) Join(ctx context.Context, r *kedgev1.JoinRequest) (*kedgev1.Jo
 // Follow implements kedgev1.ZonesServer.
 func (s *service) Follow(r *kedgev1.FollowRequest, stream grpc.ServerStreamingServer[kedgev1.Directive]) error {
 	ctx := stream.Context()
-	have := Have{Sequence: r.GetSequence(), Epoch: r.GetEpoch(), Halted: r.GetHalted()}
+	have := primary.Have{Sequence: r.GetSequence(), Epoch: r.GetEpoch(), Halted: r.GetHalted()}
 	for {
 		zone, replica, err := s.caller(ctx)
 		if err != nil {
@@ -126,7 +127,7 @@ func (s *service) Follow(r *kedgev1.FollowRequest, stream grpc.ServerStreamingSe
 
 // next waits a while for something that the replica does not have; nil when there
 // was nothing.
-func (s *service) next(ctx context.Context, have Have) (*Directive, error) {
+func (s *service) next(ctx context.Context, have primary.Have) (*primary.Directive, error) {
 	wait, cancel := context.WithTimeout(ctx, s.c.Recheck)
 	defer cancel()
 	d, err := s.c.Primary.Follow(wait, have)
@@ -140,7 +141,7 @@ func (s *service) next(ctx context.Context, have Have) (*Directive, error) {
 }
 
 // after is what a replica has once it has taken d.
-func after(have Have, d Directive) Have {
+func after(have primary.Have, d primary.Directive) primary.Have {
 	have.Sequence, have.Halted = last(d.Bundles, have.Sequence), d.Halted
 	have.Epoch = max(have.Epoch, d.Command.Epoch)
 	return have

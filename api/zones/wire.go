@@ -8,7 +8,9 @@ import (
 
 	kedgev1 "github.com/kedge-ca/kedge/api/kedge/v1"
 	"github.com/kedge-ca/kedge/ca"
+	"github.com/kedge-ca/kedge/rotation"
 	"github.com/kedge-ca/kedge/rotation/bundle"
+	"github.com/kedge-ca/kedge/rotation/primary"
 )
 
 // bundlesToWire is bundles as they travel.
@@ -72,7 +74,7 @@ func anchorFromWire(raw []byte) (ca.AnchorID, error) {
 	return id, nil
 }
 
-func directiveToWire(d Directive) *kedgev1.Directive {
+func directiveToWire(d primary.Directive) *kedgev1.Directive {
 	wire := &kedgev1.Directive{Bundles: bundlesToWire(d.Bundles), Halted: d.Halted, Plan: d.Plan}
 	if !d.Command.Signer.IsZero() {
 		wire.Command = &kedgev1.Command{Signer: anchorToWire(d.Command.Signer), Epoch: d.Command.Epoch}
@@ -80,19 +82,19 @@ func directiveToWire(d Directive) *kedgev1.Directive {
 	return wire
 }
 
-func directiveFromWire(wire *kedgev1.Directive) (Directive, error) {
+func directiveFromWire(wire *kedgev1.Directive) (primary.Directive, error) {
 	signer, err := anchorFromWire(wire.GetCommand().GetSigner())
 	if err != nil {
-		return Directive{}, err
+		return primary.Directive{}, err
 	}
-	return Directive{
+	return primary.Directive{
 		Bundles: bundlesFromWire(wire.GetBundles()), Halted: wire.GetHalted(), Plan: wire.GetPlan(),
 		Command: ca.Command{Signer: signer, Epoch: wire.GetCommand().GetEpoch()},
 	}, nil
 }
 
 // ReportToWire is a report as it travels; admin lists have it as well.
-func ReportToWire(r Report) *kedgev1.ReplicaReport {
+func ReportToWire(r rotation.Report) *kedgev1.ReplicaReport {
 	wire := &kedgev1.ReplicaReport{
 		Plan: r.Plan, Epoch: r.Epoch, Signer: anchorToWire(r.Signer), Sequence: r.Sequence, BundleHash: r.BundleHash,
 		Lease: timeToWire(r.Lease), Clock: timeToWire(r.Clock), Version: r.Version, Halted: r.Halted,
@@ -125,15 +127,15 @@ func ReportToWire(r Report) *kedgev1.ReplicaReport {
 const maxRows = 64
 
 // ReportFromWire reads a report. Whose it is and when it came, the caller knows.
-func ReportFromWire(wire *kedgev1.ReplicaReport) (Report, error) {
+func ReportFromWire(wire *kedgev1.ReplicaReport) (rotation.Report, error) {
 	if n := max(len(wire.GetCoverage()), len(wire.GetLeaves()), len(wire.GetCanaries())); n > maxRows {
-		return Report{}, ca.Refuse(ca.ReasonRequest, "a report with a list of %d, at most %d are read", n, maxRows)
+		return rotation.Report{}, ca.Refuse(ca.ReasonRequest, "a report with a list of %d, at most %d are read", n, maxRows)
 	}
 	signer, err := anchorFromWire(wire.GetSigner())
 	if err != nil {
-		return Report{}, err
+		return rotation.Report{}, err
 	}
-	r := Report{
+	r := rotation.Report{
 		Plan: wire.GetPlan(), Epoch: wire.GetEpoch(), Signer: signer, Sequence: wire.GetSequence(), BundleHash: wire.GetBundleHash(),
 		Lease: timeFromWire(wire.GetLease()), Clock: timeFromWire(wire.GetClock()), Version: wire.GetVersion(), Halted: wire.GetHalted(),
 		Coverage: make(map[ca.VerifierClass]ca.Coverage), Live: make(map[ca.AnchorID]int),
@@ -147,7 +149,7 @@ func ReportFromWire(wire *kedgev1.ReplicaReport) (Report, error) {
 	for _, l := range wire.GetLeaves() {
 		id, err := anchorFromWire(l.GetAnchor())
 		if err != nil {
-			return Report{}, err
+			return rotation.Report{}, err
 		}
 		r.Live[id] = count(l.GetLive())
 		if end := timeFromWire(l.GetHighWater()); !end.IsZero() {
@@ -157,7 +159,7 @@ func ReportFromWire(wire *kedgev1.ReplicaReport) (Report, error) {
 	for _, c := range wire.GetCanaries() {
 		id, err := anchorFromWire(c.GetAnchor())
 		if err != nil {
-			return Report{}, err
+			return rotation.Report{}, err
 		}
 		r.Canary[id] = c.GetFailure()
 	}

@@ -9,13 +9,14 @@ import (
 	kedgev1 "github.com/kedge-ca/kedge/api/kedge/v1"
 	"github.com/kedge-ca/kedge/api/zones"
 	"github.com/kedge-ca/kedge/ca"
+	"github.com/kedge-ca/kedge/rotation"
 )
 
 func TestReportArrivesAsItWasSent(t *testing.T) {
 	w := newWorld(t)
 	_, c := w.joined(t, "a")
 	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
-	report := zones.Report{
+	report := rotation.Report{
 		Plan: "p", Epoch: 3, Signer: ca.AnchorID{1}, Sequence: 4, BundleHash: "aa", Lease: now.Add(time.Hour), Clock: now,
 		Version: "v1", Halted: "why",
 		Coverage: map[ca.VerifierClass]ca.Coverage{
@@ -27,7 +28,7 @@ func TestReportArrivesAsItWasSent(t *testing.T) {
 	}
 	require.NoError(t, c.Report(within(t), report))
 	report.Zone, report.Replica = "eu-1", "a" // by its key
-	require.Equal(t, []zones.Report{report}, w.reports)
+	require.Equal(t, []rotation.Report{report}, w.reports)
 }
 
 func TestReportThatIsNoneIsRefused(t *testing.T) {

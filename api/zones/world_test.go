@@ -25,10 +25,11 @@ import (
 	"github.com/kedge-ca/kedge/fips"
 	"github.com/kedge-ca/kedge/rotation"
 	"github.com/kedge-ca/kedge/rotation/bundle"
+	"github.com/kedge-ca/kedge/rotation/primary"
 )
 
-// primary is a primary in memory: what rotation/primary promises, and no more.
-type primary struct {
+// fake is a primary in memory: what rotation/primary promises, and no more.
+type fake struct {
 	site *apitest.Server
 	skew time.Duration // of its clock
 
@@ -42,14 +43,14 @@ type primary struct {
 	removed  map[[32]byte]bool
 	command  ca.Command
 	halted   string
-	reports  []zones.Report
+	reports  []rotation.Report
 	wanted   []time.Duration
 	joins    int
 }
 
-func newPrimary(t *testing.T, site *apitest.Server) *primary {
+func newPrimary(t *testing.T, site *apitest.Server) *fake {
 	t.Helper()
-	p := &primary{
+	p := &fake{
 		site: site, changed: make(chan struct{}), signer: catest.GenerateKey(t, fips.ECDSAP256),
 		tokens: make(map[string]string), replicas: make(map[[32]byte]string), removed: make(map[[32]byte]bool),
 	}
@@ -58,7 +59,7 @@ func newPrimary(t *testing.T, site *apitest.Server) *primary {
 }
 
 // publish appends a bundle to the chain.
-func (p *primary) publish(t *testing.T, b *ca.Bundle) {
+func (p *fake) publish(t *testing.T, b *ca.Bundle) {
 	t.Helper()
 	p.change(func() {
 		keys := bundle.Keys{Public: []crypto.PublicKey{p.signer.Public()}, Threshold: 1}
@@ -74,7 +75,7 @@ func (p *primary) publish(t *testing.T, b *ca.Bundle) {
 	})
 }
 
-func (p *primary) change(f func()) {
+func (p *fake) change(f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f()
@@ -83,21 +84,21 @@ func (p *primary) change(f func()) {
 }
 
 // token is a new one, as ca zones token prints it.
-func (p *primary) token() string {
+func (p *fake) token() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	token := fmt.Sprintf("%ssecret%d.%s", zones.TokenPrefix, len(p.tokens), p.newest.Hash())
+	token := fmt.Sprintf("kedge-zone-secret%d.%s", len(p.tokens), p.newest.Hash())
 	p.tokens[token] = ""
 	return token
 }
 
-func (p *primary) Bundles(_ context.Context, after uint64) ([]bundle.Signed, error) {
+func (p *fake) Bundles(_ context.Context, after uint64) ([]bundle.Signed, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.chain[min(after, uint64(len(p.chain))):], nil
 }
 
-func (p *primary) Join(_ context.Context, r zones.JoinRequest) (zones.JoinAnswer, error) {
+func (p *fake) Join(_ context.Context, r primary.JoinRequest) (primary.JoinAnswer, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.joins++
@@ -105,15 +106,15 @@ func (p *primary) Join(_ context.Context, r zones.JoinRequest) (zones.JoinAnswer
 	key := string(r.KeyHash[:])
 	switch {
 	case !known:
-		return zones.JoinAnswer{}, ca.Refuse(ca.ReasonZoneToken, "no such token")
+		return primary.JoinAnswer{}, ca.Refuse(ca.ReasonZoneToken, "no such token")
 	case usedBy != "" && usedBy != key:
-		return zones.JoinAnswer{}, ca.Refuse(ca.ReasonZoneTokenUsed, "used")
+		return primary.JoinAnswer{}, ca.Refuse(ca.ReasonZoneTokenUsed, "used")
 	}
 	p.tokens[r.Token], p.replicas[r.KeyHash] = key, r.Replica
-	return zones.JoinAnswer{Zone: "eu-1"}, nil
+	return primary.JoinAnswer{Zone: "eu-1"}, nil
 }
 
-func (p *primary) Replica(_ context.Context, key [32]byte) (rotation.Zone, string, error) {
+func (p *fake) Replica(_ context.Context, key [32]byte) (rotation.Zone, string, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	name, known := p.replicas[key]
@@ -126,30 +127,30 @@ func (p *primary) Replica(_ context.Context, key [32]byte) (rotation.Zone, strin
 	return "eu-1", name, nil
 }
 
-func (p *primary) Follow(ctx context.Context, have zones.Have) (zones.Directive, error) {
+func (p *fake) Follow(ctx context.Context, have primary.Have) (primary.Directive, error) {
 	for {
 		p.mu.Lock()
 		changed := p.changed
 		isNew := have.Sequence < uint64(len(p.chain)) || have.Epoch < p.command.Epoch || have.Halted != p.halted
-		d := zones.Directive{Bundles: p.chain[min(have.Sequence, uint64(len(p.chain))):], Command: p.command, Halted: p.halted, Plan: have.Replica}
+		d := primary.Directive{Bundles: p.chain[min(have.Sequence, uint64(len(p.chain))):], Command: p.command, Halted: p.halted, Plan: have.Replica}
 		p.mu.Unlock()
 		if isNew {
 			return d, nil
 		}
 		select {
 		case <-ctx.Done():
-			return zones.Directive{}, ctx.Err()
+			return primary.Directive{}, ctx.Err()
 		case <-changed:
 		}
 	}
 }
 
-func (p *primary) Report(_ context.Context, r zones.Report) error {
+func (p *fake) Report(_ context.Context, r rotation.Report) error {
 	p.change(func() { p.reports = append(p.reports, r) })
 	return nil
 }
 
-func (p *primary) SignIntermediate(_ context.Context, _ rotation.Zone, _ string, csr []byte, anchor ca.AnchorID, want time.Duration) ([]*x509.Certificate, error) {
+func (p *fake) SignIntermediate(_ context.Context, _ rotation.Zone, _ string, csr []byte, anchor ca.AnchorID, want time.Duration) ([]*x509.Certificate, error) {
 	c := p.site.CA
 	if anchor != ca.AnchorIDOf(c.Root) {
 		return nil, ca.Refuse(ca.ReasonZoneAnchor, "not this one")
@@ -165,7 +166,7 @@ func (p *primary) SignIntermediate(_ context.Context, _ rotation.Zone, _ string,
 
 // world is a primary that serves zones.
 type world struct {
-	*primary
+	*fake
 	address string
 	own     *tls.Certificate
 	server  *api.Server
@@ -175,7 +176,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	site := apitest.New(t, apitest.Options{})
-	w := &world{primary: newPrimary(t, site), own: certificate(t, site, "/kedge/ca"), address: "127.0.0.1:0"}
+	w := &world{fake: newPrimary(t, site), own: certificate(t, site, "/kedge/ca"), address: "127.0.0.1:0"}
 	w.serve(t)
 	return w
 }
@@ -193,7 +194,7 @@ func (w *world) serve(t *testing.T) {
 		TLS: config, Metrics: metrics, Log: slog.New(slog.DiscardHandler), Now: time.Now, Handshakes: 16, RequestTimeout: 10 * time.Second,
 	})
 	require.NoError(t, err)
-	require.NoError(t, zones.Register(w.server.Registrar(), zones.Config{Primary: w.primary, Recheck: 50 * time.Millisecond}))
+	require.NoError(t, zones.Register(w.server.Registrar(), zones.Config{Primary: w.fake, Recheck: 50 * time.Millisecond}))
 	listener, err := net.Listen("tcp", w.address)
 	require.NoError(t, err)
 	w.address = listener.Addr().String()
@@ -274,7 +275,7 @@ func (r *replica) client() *zones.Client {
 	return c
 }
 
-func (r *replica) have() zones.Have { return zones.Have{Sequence: r.held.Bundle().Sequence()} }
+func (r *replica) have() primary.Have { return primary.Have{Sequence: r.held.Bundle().Sequence()} }
 
 // within is a context that a test never waits out.
 func within(t *testing.T) context.Context {
