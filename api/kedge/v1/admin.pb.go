@@ -84,10 +84,12 @@ type StatusResponse struct {
 	// Keys with a live certificate.
 	LiveKeys uint64 `protobuf:"varint,14,opt,name=live_keys,json=liveKeys,proto3" json:"live_keys,omitempty"`
 	// "approved-mode", "degraded" or "error".
-	FipsVerdict   string       `protobuf:"bytes,15,opt,name=fips_verdict,json=fipsVerdict,proto3" json:"fips_verdict,omitempty"`
-	FipsModule    string       `protobuf:"bytes,16,opt,name=fips_module,json=fipsModule,proto3" json:"fips_module,omitempty"`
-	Listeners     []*Listener  `protobuf:"bytes,17,rep,name=listeners,proto3" json:"listeners,omitempty"`
-	KeySources    []*KeySource `protobuf:"bytes,18,rep,name=key_sources,json=keySources,proto3" json:"key_sources,omitempty"`
+	FipsVerdict string       `protobuf:"bytes,15,opt,name=fips_verdict,json=fipsVerdict,proto3" json:"fips_verdict,omitempty"`
+	FipsModule  string       `protobuf:"bytes,16,opt,name=fips_module,json=fipsModule,proto3" json:"fips_module,omitempty"`
+	Listeners   []*Listener  `protobuf:"bytes,17,rep,name=listeners,proto3" json:"listeners,omitempty"`
+	KeySources  []*KeySource `protobuf:"bytes,18,rep,name=key_sources,json=keySources,proto3" json:"key_sources,omitempty"`
+	// Who this process is among those of its trust domain; absent before it has joined.
+	Membership    *Membership `protobuf:"bytes,19,opt,name=membership,proto3" json:"membership,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -248,6 +250,110 @@ func (x *StatusResponse) GetKeySources() []*KeySource {
 	return nil
 }
 
+func (x *StatusResponse) GetMembership() *Membership {
+	if x != nil {
+		return x.Membership
+	}
+	return nil
+}
+
+type Membership struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Zone    string                 `protobuf:"bytes,1,opt,name=zone,proto3" json:"zone,omitempty"`
+	Replica string                 `protobuf:"bytes,2,opt,name=replica,proto3" json:"replica,omitempty"`
+	// Address of the primary; empty at the primary itself.
+	Primary string `protobuf:"bytes,3,opt,name=primary,proto3" json:"primary,omitempty"`
+	// When the primary answered last; absent when it did not since the start.
+	LastContact *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last_contact,json=lastContact,proto3" json:"last_contact,omitempty"`
+	// Why it does not answer, empty while it does.
+	ContactError string `protobuf:"bytes,5,opt,name=contact_error,json=contactError,proto3" json:"contact_error,omitempty"`
+	// Of the last command that is held.
+	Epoch uint64 `protobuf:"varint,6,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// When the bundle that is held was made; absent before it has a signed form.
+	BundleIssuedAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=bundle_issued_at,json=bundleIssuedAt,proto3" json:"bundle_issued_at,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Membership) Reset() {
+	*x = Membership{}
+	mi := &file_kedge_v1_admin_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Membership) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Membership) ProtoMessage() {}
+
+func (x *Membership) ProtoReflect() protoreflect.Message {
+	mi := &file_kedge_v1_admin_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Membership.ProtoReflect.Descriptor instead.
+func (*Membership) Descriptor() ([]byte, []int) {
+	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Membership) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *Membership) GetReplica() string {
+	if x != nil {
+		return x.Replica
+	}
+	return ""
+}
+
+func (x *Membership) GetPrimary() string {
+	if x != nil {
+		return x.Primary
+	}
+	return ""
+}
+
+func (x *Membership) GetLastContact() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastContact
+	}
+	return nil
+}
+
+func (x *Membership) GetContactError() string {
+	if x != nil {
+		return x.ContactError
+	}
+	return ""
+}
+
+func (x *Membership) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Membership) GetBundleIssuedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.BundleIssuedAt
+	}
+	return nil
+}
+
 type Intermediate struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Subject key id, hex.
@@ -262,7 +368,7 @@ type Intermediate struct {
 
 func (x *Intermediate) Reset() {
 	*x = Intermediate{}
-	mi := &file_kedge_v1_admin_proto_msgTypes[2]
+	mi := &file_kedge_v1_admin_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -274,7 +380,7 @@ func (x *Intermediate) String() string {
 func (*Intermediate) ProtoMessage() {}
 
 func (x *Intermediate) ProtoReflect() protoreflect.Message {
-	mi := &file_kedge_v1_admin_proto_msgTypes[2]
+	mi := &file_kedge_v1_admin_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -287,7 +393,7 @@ func (x *Intermediate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Intermediate.ProtoReflect.Descriptor instead.
 func (*Intermediate) Descriptor() ([]byte, []int) {
-	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{2}
+	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Intermediate) GetKeyId() string {
@@ -321,7 +427,7 @@ type Listener struct {
 
 func (x *Listener) Reset() {
 	*x = Listener{}
-	mi := &file_kedge_v1_admin_proto_msgTypes[3]
+	mi := &file_kedge_v1_admin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -333,7 +439,7 @@ func (x *Listener) String() string {
 func (*Listener) ProtoMessage() {}
 
 func (x *Listener) ProtoReflect() protoreflect.Message {
-	mi := &file_kedge_v1_admin_proto_msgTypes[3]
+	mi := &file_kedge_v1_admin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -346,7 +452,7 @@ func (x *Listener) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listener.ProtoReflect.Descriptor instead.
 func (*Listener) Descriptor() ([]byte, []int) {
-	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Listener) GetName() string {
@@ -376,7 +482,7 @@ type KeySource struct {
 
 func (x *KeySource) Reset() {
 	*x = KeySource{}
-	mi := &file_kedge_v1_admin_proto_msgTypes[4]
+	mi := &file_kedge_v1_admin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -388,7 +494,7 @@ func (x *KeySource) String() string {
 func (*KeySource) ProtoMessage() {}
 
 func (x *KeySource) ProtoReflect() protoreflect.Message {
-	mi := &file_kedge_v1_admin_proto_msgTypes[4]
+	mi := &file_kedge_v1_admin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -401,7 +507,7 @@ func (x *KeySource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeySource.ProtoReflect.Descriptor instead.
 func (*KeySource) Descriptor() ([]byte, []int) {
-	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *KeySource) GetName() string {
@@ -454,7 +560,7 @@ type SearchRecordsRequest struct {
 
 func (x *SearchRecordsRequest) Reset() {
 	*x = SearchRecordsRequest{}
-	mi := &file_kedge_v1_admin_proto_msgTypes[5]
+	mi := &file_kedge_v1_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -466,7 +572,7 @@ func (x *SearchRecordsRequest) String() string {
 func (*SearchRecordsRequest) ProtoMessage() {}
 
 func (x *SearchRecordsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kedge_v1_admin_proto_msgTypes[5]
+	mi := &file_kedge_v1_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -479,7 +585,7 @@ func (x *SearchRecordsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchRecordsRequest.ProtoReflect.Descriptor instead.
 func (*SearchRecordsRequest) Descriptor() ([]byte, []int) {
-	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SearchRecordsRequest) GetSerial() string {
@@ -557,7 +663,7 @@ type TailRecordsRequest struct {
 
 func (x *TailRecordsRequest) Reset() {
 	*x = TailRecordsRequest{}
-	mi := &file_kedge_v1_admin_proto_msgTypes[6]
+	mi := &file_kedge_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -569,7 +675,7 @@ func (x *TailRecordsRequest) String() string {
 func (*TailRecordsRequest) ProtoMessage() {}
 
 func (x *TailRecordsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kedge_v1_admin_proto_msgTypes[6]
+	mi := &file_kedge_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -582,7 +688,7 @@ func (x *TailRecordsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TailRecordsRequest.ProtoReflect.Descriptor instead.
 func (*TailRecordsRequest) Descriptor() ([]byte, []int) {
-	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *TailRecordsRequest) GetLast() uint32 {
@@ -629,7 +735,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_kedge_v1_admin_proto_msgTypes[7]
+	mi := &file_kedge_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -641,7 +747,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_kedge_v1_admin_proto_msgTypes[7]
+	mi := &file_kedge_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -654,7 +760,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Record) GetSeq() uint64 {
@@ -787,7 +893,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_kedge_v1_admin_proto_msgTypes[8]
+	mi := &file_kedge_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -799,7 +905,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_kedge_v1_admin_proto_msgTypes[8]
+	mi := &file_kedge_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -812,7 +918,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Evidence) GetMethod() string {
@@ -883,7 +989,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_kedge_v1_admin_proto_msgTypes[9]
+	mi := &file_kedge_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -895,7 +1001,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kedge_v1_admin_proto_msgTypes[9]
+	mi := &file_kedge_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -908,7 +1014,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListEventsRequest) GetAfterSeq() uint64 {
@@ -945,7 +1051,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_kedge_v1_admin_proto_msgTypes[10]
+	mi := &file_kedge_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -957,7 +1063,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_kedge_v1_admin_proto_msgTypes[10]
+	mi := &file_kedge_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -970,7 +1076,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Event) GetSeq() uint64 {
@@ -1016,7 +1122,7 @@ type VerifyRecordsRequest struct {
 
 func (x *VerifyRecordsRequest) Reset() {
 	*x = VerifyRecordsRequest{}
-	mi := &file_kedge_v1_admin_proto_msgTypes[11]
+	mi := &file_kedge_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1028,7 +1134,7 @@ func (x *VerifyRecordsRequest) String() string {
 func (*VerifyRecordsRequest) ProtoMessage() {}
 
 func (x *VerifyRecordsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kedge_v1_admin_proto_msgTypes[11]
+	mi := &file_kedge_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1041,7 +1147,7 @@ func (x *VerifyRecordsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRecordsRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRecordsRequest) Descriptor() ([]byte, []int) {
-	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 type VerifyRecordsResponse struct {
@@ -1053,7 +1159,7 @@ type VerifyRecordsResponse struct {
 
 func (x *VerifyRecordsResponse) Reset() {
 	*x = VerifyRecordsResponse{}
-	mi := &file_kedge_v1_admin_proto_msgTypes[12]
+	mi := &file_kedge_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1065,7 +1171,7 @@ func (x *VerifyRecordsResponse) String() string {
 func (*VerifyRecordsResponse) ProtoMessage() {}
 
 func (x *VerifyRecordsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kedge_v1_admin_proto_msgTypes[12]
+	mi := &file_kedge_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1078,7 +1184,7 @@ func (x *VerifyRecordsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRecordsResponse.ProtoReflect.Descriptor instead.
 func (*VerifyRecordsResponse) Descriptor() ([]byte, []int) {
-	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *VerifyRecordsResponse) GetRecords() uint64 {
@@ -1099,7 +1205,7 @@ type CreateJoinTokenRequest struct {
 
 func (x *CreateJoinTokenRequest) Reset() {
 	*x = CreateJoinTokenRequest{}
-	mi := &file_kedge_v1_admin_proto_msgTypes[13]
+	mi := &file_kedge_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1111,7 +1217,7 @@ func (x *CreateJoinTokenRequest) String() string {
 func (*CreateJoinTokenRequest) ProtoMessage() {}
 
 func (x *CreateJoinTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kedge_v1_admin_proto_msgTypes[13]
+	mi := &file_kedge_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1124,7 +1230,7 @@ func (x *CreateJoinTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJoinTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateJoinTokenRequest) Descriptor() ([]byte, []int) {
-	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CreateJoinTokenRequest) GetIdentity() string {
@@ -1152,7 +1258,7 @@ type CreateJoinTokenResponse struct {
 
 func (x *CreateJoinTokenResponse) Reset() {
 	*x = CreateJoinTokenResponse{}
-	mi := &file_kedge_v1_admin_proto_msgTypes[14]
+	mi := &file_kedge_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1164,7 +1270,7 @@ func (x *CreateJoinTokenResponse) String() string {
 func (*CreateJoinTokenResponse) ProtoMessage() {}
 
 func (x *CreateJoinTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kedge_v1_admin_proto_msgTypes[14]
+	mi := &file_kedge_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1177,7 +1283,7 @@ func (x *CreateJoinTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJoinTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateJoinTokenResponse) Descriptor() ([]byte, []int) {
-	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CreateJoinTokenResponse) GetToken() string {
@@ -1203,7 +1309,7 @@ type FIPSReportRequest struct {
 
 func (x *FIPSReportRequest) Reset() {
 	*x = FIPSReportRequest{}
-	mi := &file_kedge_v1_admin_proto_msgTypes[15]
+	mi := &file_kedge_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1215,7 +1321,7 @@ func (x *FIPSReportRequest) String() string {
 func (*FIPSReportRequest) ProtoMessage() {}
 
 func (x *FIPSReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kedge_v1_admin_proto_msgTypes[15]
+	mi := &file_kedge_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1228,7 +1334,7 @@ func (x *FIPSReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FIPSReportRequest.ProtoReflect.Descriptor instead.
 func (*FIPSReportRequest) Descriptor() ([]byte, []int) {
-	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *FIPSReportRequest) GetSign() bool {
@@ -1248,7 +1354,7 @@ type FIPSReportResponse struct {
 
 func (x *FIPSReportResponse) Reset() {
 	*x = FIPSReportResponse{}
-	mi := &file_kedge_v1_admin_proto_msgTypes[16]
+	mi := &file_kedge_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1260,7 +1366,7 @@ func (x *FIPSReportResponse) String() string {
 func (*FIPSReportResponse) ProtoMessage() {}
 
 func (x *FIPSReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kedge_v1_admin_proto_msgTypes[16]
+	mi := &file_kedge_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1273,7 +1379,7 @@ func (x *FIPSReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FIPSReportResponse.ProtoReflect.Descriptor instead.
 func (*FIPSReportResponse) Descriptor() ([]byte, []int) {
-	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *FIPSReportResponse) GetReport() []byte {
@@ -1291,7 +1397,7 @@ type SelfTestRequest struct {
 
 func (x *SelfTestRequest) Reset() {
 	*x = SelfTestRequest{}
-	mi := &file_kedge_v1_admin_proto_msgTypes[17]
+	mi := &file_kedge_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1303,7 +1409,7 @@ func (x *SelfTestRequest) String() string {
 func (*SelfTestRequest) ProtoMessage() {}
 
 func (x *SelfTestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kedge_v1_admin_proto_msgTypes[17]
+	mi := &file_kedge_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1316,7 +1422,7 @@ func (x *SelfTestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SelfTestRequest.ProtoReflect.Descriptor instead.
 func (*SelfTestRequest) Descriptor() ([]byte, []int) {
-	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 type SelfTestResponse struct {
@@ -1328,7 +1434,7 @@ type SelfTestResponse struct {
 
 func (x *SelfTestResponse) Reset() {
 	*x = SelfTestResponse{}
-	mi := &file_kedge_v1_admin_proto_msgTypes[18]
+	mi := &file_kedge_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1340,7 +1446,7 @@ func (x *SelfTestResponse) String() string {
 func (*SelfTestResponse) ProtoMessage() {}
 
 func (x *SelfTestResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kedge_v1_admin_proto_msgTypes[18]
+	mi := &file_kedge_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1353,7 +1459,7 @@ func (x *SelfTestResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SelfTestResponse.ProtoReflect.Descriptor instead.
 func (*SelfTestResponse) Descriptor() ([]byte, []int) {
-	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SelfTestResponse) GetResults() []*SelfTestResult {
@@ -1374,7 +1480,7 @@ type SelfTestResult struct {
 
 func (x *SelfTestResult) Reset() {
 	*x = SelfTestResult{}
-	mi := &file_kedge_v1_admin_proto_msgTypes[19]
+	mi := &file_kedge_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1386,7 +1492,7 @@ func (x *SelfTestResult) String() string {
 func (*SelfTestResult) ProtoMessage() {}
 
 func (x *SelfTestResult) ProtoReflect() protoreflect.Message {
-	mi := &file_kedge_v1_admin_proto_msgTypes[19]
+	mi := &file_kedge_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1399,7 +1505,7 @@ func (x *SelfTestResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SelfTestResult.ProtoReflect.Descriptor instead.
 func (*SelfTestResult) Descriptor() ([]byte, []int) {
-	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SelfTestResult) GetName() string {
@@ -1431,7 +1537,7 @@ type RenewIntermediateRequest struct {
 
 func (x *RenewIntermediateRequest) Reset() {
 	*x = RenewIntermediateRequest{}
-	mi := &file_kedge_v1_admin_proto_msgTypes[20]
+	mi := &file_kedge_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1443,7 +1549,7 @@ func (x *RenewIntermediateRequest) String() string {
 func (*RenewIntermediateRequest) ProtoMessage() {}
 
 func (x *RenewIntermediateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kedge_v1_admin_proto_msgTypes[20]
+	mi := &file_kedge_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1456,7 +1562,7 @@ func (x *RenewIntermediateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewIntermediateRequest.ProtoReflect.Descriptor instead.
 func (*RenewIntermediateRequest) Descriptor() ([]byte, []int) {
-	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 type RenewIntermediateResponse struct {
@@ -1468,7 +1574,7 @@ type RenewIntermediateResponse struct {
 
 func (x *RenewIntermediateResponse) Reset() {
 	*x = RenewIntermediateResponse{}
-	mi := &file_kedge_v1_admin_proto_msgTypes[21]
+	mi := &file_kedge_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1480,7 +1586,7 @@ func (x *RenewIntermediateResponse) String() string {
 func (*RenewIntermediateResponse) ProtoMessage() {}
 
 func (x *RenewIntermediateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kedge_v1_admin_proto_msgTypes[21]
+	mi := &file_kedge_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1493,7 +1599,7 @@ func (x *RenewIntermediateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewIntermediateResponse.ProtoReflect.Descriptor instead.
 func (*RenewIntermediateResponse) Descriptor() ([]byte, []int) {
-	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RenewIntermediateResponse) GetIntermediate() *Intermediate {
@@ -1512,7 +1618,7 @@ type RepairRequest struct {
 
 func (x *RepairRequest) Reset() {
 	*x = RepairRequest{}
-	mi := &file_kedge_v1_admin_proto_msgTypes[22]
+	mi := &file_kedge_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1524,7 +1630,7 @@ func (x *RepairRequest) String() string {
 func (*RepairRequest) ProtoMessage() {}
 
 func (x *RepairRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kedge_v1_admin_proto_msgTypes[22]
+	mi := &file_kedge_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1537,7 +1643,7 @@ func (x *RepairRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RepairRequest.ProtoReflect.Descriptor instead.
 func (*RepairRequest) Descriptor() ([]byte, []int) {
-	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RepairRequest) GetDryRun() bool {
@@ -1561,7 +1667,7 @@ type RepairResponse struct {
 
 func (x *RepairResponse) Reset() {
 	*x = RepairResponse{}
-	mi := &file_kedge_v1_admin_proto_msgTypes[23]
+	mi := &file_kedge_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1573,7 +1679,7 @@ func (x *RepairResponse) String() string {
 func (*RepairResponse) ProtoMessage() {}
 
 func (x *RepairResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kedge_v1_admin_proto_msgTypes[23]
+	mi := &file_kedge_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1586,7 +1692,7 @@ func (x *RepairResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RepairResponse.ProtoReflect.Descriptor instead.
 func (*RepairResponse) Descriptor() ([]byte, []int) {
-	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RepairResponse) GetSteps() []string {
@@ -1618,7 +1724,7 @@ type ReloadRequest struct {
 
 func (x *ReloadRequest) Reset() {
 	*x = ReloadRequest{}
-	mi := &file_kedge_v1_admin_proto_msgTypes[24]
+	mi := &file_kedge_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1630,7 +1736,7 @@ func (x *ReloadRequest) String() string {
 func (*ReloadRequest) ProtoMessage() {}
 
 func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kedge_v1_admin_proto_msgTypes[24]
+	mi := &file_kedge_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1643,7 +1749,7 @@ func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadRequest.ProtoReflect.Descriptor instead.
 func (*ReloadRequest) Descriptor() ([]byte, []int) {
-	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 type ReloadResponse struct {
@@ -1654,7 +1760,7 @@ type ReloadResponse struct {
 
 func (x *ReloadResponse) Reset() {
 	*x = ReloadResponse{}
-	mi := &file_kedge_v1_admin_proto_msgTypes[25]
+	mi := &file_kedge_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1666,7 +1772,7 @@ func (x *ReloadResponse) String() string {
 func (*ReloadResponse) ProtoMessage() {}
 
 func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kedge_v1_admin_proto_msgTypes[25]
+	mi := &file_kedge_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1679,7 +1785,7 @@ func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadResponse.ProtoReflect.Descriptor instead.
 func (*ReloadResponse) Descriptor() ([]byte, []int) {
-	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_kedge_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 var File_kedge_v1_admin_proto protoreflect.FileDescriptor
@@ -1687,7 +1793,7 @@ var File_kedge_v1_admin_proto protoreflect.FileDescriptor
 const file_kedge_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"\x14kedge/v1/admin.proto\x12\bkedge.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14kedge/v1/kedge.proto\"\x0f\n" +
-	"\rStatusRequest\"\xa6\x06\n" +
+	"\rStatusRequest\"\xdc\x06\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12!\n" +
 	"\ftrust_domain\x18\x02 \x01(\tR\vtrustDomain\x129\n" +
@@ -1711,7 +1817,19 @@ const file_kedge_v1_admin_proto_rawDesc = "" +
 	"fipsModule\x120\n" +
 	"\tlisteners\x18\x11 \x03(\v2\x12.kedge.v1.ListenerR\tlisteners\x124\n" +
 	"\vkey_sources\x18\x12 \x03(\v2\x13.kedge.v1.KeySourceR\n" +
-	"keySources\"t\n" +
+	"keySources\x124\n" +
+	"\n" +
+	"membership\x18\x13 \x01(\v2\x14.kedge.v1.MembershipR\n" +
+	"membership\"\x94\x02\n" +
+	"\n" +
+	"Membership\x12\x12\n" +
+	"\x04zone\x18\x01 \x01(\tR\x04zone\x12\x18\n" +
+	"\areplica\x18\x02 \x01(\tR\areplica\x12\x18\n" +
+	"\aprimary\x18\x03 \x01(\tR\aprimary\x12=\n" +
+	"\flast_contact\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vlastContact\x12#\n" +
+	"\rcontact_error\x18\x05 \x01(\tR\fcontactError\x12\x14\n" +
+	"\x05epoch\x18\x06 \x01(\x04R\x05epoch\x12D\n" +
+	"\x10bundle_issued_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x0ebundleIssuedAt\"t\n" +
 	"\fIntermediate\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x14\n" +
 	"\x05chain\x18\x02 \x03(\fR\x05chain\x127\n" +
@@ -1841,89 +1959,93 @@ func file_kedge_v1_admin_proto_rawDescGZIP() []byte {
 	return file_kedge_v1_admin_proto_rawDescData
 }
 
-var file_kedge_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_kedge_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_kedge_v1_admin_proto_goTypes = []any{
 	(*StatusRequest)(nil),             // 0: kedge.v1.StatusRequest
 	(*StatusResponse)(nil),            // 1: kedge.v1.StatusResponse
-	(*Intermediate)(nil),              // 2: kedge.v1.Intermediate
-	(*Listener)(nil),                  // 3: kedge.v1.Listener
-	(*KeySource)(nil),                 // 4: kedge.v1.KeySource
-	(*SearchRecordsRequest)(nil),      // 5: kedge.v1.SearchRecordsRequest
-	(*TailRecordsRequest)(nil),        // 6: kedge.v1.TailRecordsRequest
-	(*Record)(nil),                    // 7: kedge.v1.Record
-	(*Evidence)(nil),                  // 8: kedge.v1.Evidence
-	(*ListEventsRequest)(nil),         // 9: kedge.v1.ListEventsRequest
-	(*Event)(nil),                     // 10: kedge.v1.Event
-	(*VerifyRecordsRequest)(nil),      // 11: kedge.v1.VerifyRecordsRequest
-	(*VerifyRecordsResponse)(nil),     // 12: kedge.v1.VerifyRecordsResponse
-	(*CreateJoinTokenRequest)(nil),    // 13: kedge.v1.CreateJoinTokenRequest
-	(*CreateJoinTokenResponse)(nil),   // 14: kedge.v1.CreateJoinTokenResponse
-	(*FIPSReportRequest)(nil),         // 15: kedge.v1.FIPSReportRequest
-	(*FIPSReportResponse)(nil),        // 16: kedge.v1.FIPSReportResponse
-	(*SelfTestRequest)(nil),           // 17: kedge.v1.SelfTestRequest
-	(*SelfTestResponse)(nil),          // 18: kedge.v1.SelfTestResponse
-	(*SelfTestResult)(nil),            // 19: kedge.v1.SelfTestResult
-	(*RenewIntermediateRequest)(nil),  // 20: kedge.v1.RenewIntermediateRequest
-	(*RenewIntermediateResponse)(nil), // 21: kedge.v1.RenewIntermediateResponse
-	(*RepairRequest)(nil),             // 22: kedge.v1.RepairRequest
-	(*RepairResponse)(nil),            // 23: kedge.v1.RepairResponse
-	(*ReloadRequest)(nil),             // 24: kedge.v1.ReloadRequest
-	(*ReloadResponse)(nil),            // 25: kedge.v1.ReloadResponse
-	nil,                               // 26: kedge.v1.Event.DetailEntry
-	(*timestamppb.Timestamp)(nil),     // 27: google.protobuf.Timestamp
-	(*Bundle)(nil),                    // 28: kedge.v1.Bundle
-	(*durationpb.Duration)(nil),       // 29: google.protobuf.Duration
+	(*Membership)(nil),                // 2: kedge.v1.Membership
+	(*Intermediate)(nil),              // 3: kedge.v1.Intermediate
+	(*Listener)(nil),                  // 4: kedge.v1.Listener
+	(*KeySource)(nil),                 // 5: kedge.v1.KeySource
+	(*SearchRecordsRequest)(nil),      // 6: kedge.v1.SearchRecordsRequest
+	(*TailRecordsRequest)(nil),        // 7: kedge.v1.TailRecordsRequest
+	(*Record)(nil),                    // 8: kedge.v1.Record
+	(*Evidence)(nil),                  // 9: kedge.v1.Evidence
+	(*ListEventsRequest)(nil),         // 10: kedge.v1.ListEventsRequest
+	(*Event)(nil),                     // 11: kedge.v1.Event
+	(*VerifyRecordsRequest)(nil),      // 12: kedge.v1.VerifyRecordsRequest
+	(*VerifyRecordsResponse)(nil),     // 13: kedge.v1.VerifyRecordsResponse
+	(*CreateJoinTokenRequest)(nil),    // 14: kedge.v1.CreateJoinTokenRequest
+	(*CreateJoinTokenResponse)(nil),   // 15: kedge.v1.CreateJoinTokenResponse
+	(*FIPSReportRequest)(nil),         // 16: kedge.v1.FIPSReportRequest
+	(*FIPSReportResponse)(nil),        // 17: kedge.v1.FIPSReportResponse
+	(*SelfTestRequest)(nil),           // 18: kedge.v1.SelfTestRequest
+	(*SelfTestResponse)(nil),          // 19: kedge.v1.SelfTestResponse
+	(*SelfTestResult)(nil),            // 20: kedge.v1.SelfTestResult
+	(*RenewIntermediateRequest)(nil),  // 21: kedge.v1.RenewIntermediateRequest
+	(*RenewIntermediateResponse)(nil), // 22: kedge.v1.RenewIntermediateResponse
+	(*RepairRequest)(nil),             // 23: kedge.v1.RepairRequest
+	(*RepairResponse)(nil),            // 24: kedge.v1.RepairResponse
+	(*ReloadRequest)(nil),             // 25: kedge.v1.ReloadRequest
+	(*ReloadResponse)(nil),            // 26: kedge.v1.ReloadResponse
+	nil,                               // 27: kedge.v1.Event.DetailEntry
+	(*timestamppb.Timestamp)(nil),     // 28: google.protobuf.Timestamp
+	(*Bundle)(nil),                    // 29: kedge.v1.Bundle
+	(*durationpb.Duration)(nil),       // 30: google.protobuf.Duration
 }
 var file_kedge_v1_admin_proto_depIdxs = []int32{
-	27, // 0: kedge.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	27, // 1: kedge.v1.StatusResponse.now:type_name -> google.protobuf.Timestamp
-	28, // 2: kedge.v1.StatusResponse.bundle:type_name -> kedge.v1.Bundle
-	2,  // 3: kedge.v1.StatusResponse.intermediate:type_name -> kedge.v1.Intermediate
-	27, // 4: kedge.v1.StatusResponse.renew_after:type_name -> google.protobuf.Timestamp
-	27, // 5: kedge.v1.StatusResponse.server_certificate_not_after:type_name -> google.protobuf.Timestamp
-	3,  // 6: kedge.v1.StatusResponse.listeners:type_name -> kedge.v1.Listener
-	4,  // 7: kedge.v1.StatusResponse.key_sources:type_name -> kedge.v1.KeySource
-	27, // 8: kedge.v1.Intermediate.not_after:type_name -> google.protobuf.Timestamp
-	27, // 9: kedge.v1.KeySource.last_success:type_name -> google.protobuf.Timestamp
-	27, // 10: kedge.v1.SearchRecordsRequest.since:type_name -> google.protobuf.Timestamp
-	27, // 11: kedge.v1.SearchRecordsRequest.until:type_name -> google.protobuf.Timestamp
-	8,  // 12: kedge.v1.Record.evidence:type_name -> kedge.v1.Evidence
-	27, // 13: kedge.v1.Record.issued_at:type_name -> google.protobuf.Timestamp
-	27, // 14: kedge.v1.Record.not_before:type_name -> google.protobuf.Timestamp
-	27, // 15: kedge.v1.Record.not_after:type_name -> google.protobuf.Timestamp
-	27, // 16: kedge.v1.Event.at:type_name -> google.protobuf.Timestamp
-	26, // 17: kedge.v1.Event.detail:type_name -> kedge.v1.Event.DetailEntry
-	29, // 18: kedge.v1.CreateJoinTokenRequest.ttl:type_name -> google.protobuf.Duration
-	27, // 19: kedge.v1.CreateJoinTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
-	19, // 20: kedge.v1.SelfTestResponse.results:type_name -> kedge.v1.SelfTestResult
-	2,  // 21: kedge.v1.RenewIntermediateResponse.intermediate:type_name -> kedge.v1.Intermediate
-	0,  // 22: kedge.v1.Admin.Status:input_type -> kedge.v1.StatusRequest
-	5,  // 23: kedge.v1.Admin.SearchRecords:input_type -> kedge.v1.SearchRecordsRequest
-	6,  // 24: kedge.v1.Admin.TailRecords:input_type -> kedge.v1.TailRecordsRequest
-	9,  // 25: kedge.v1.Admin.ListEvents:input_type -> kedge.v1.ListEventsRequest
-	11, // 26: kedge.v1.Admin.VerifyRecords:input_type -> kedge.v1.VerifyRecordsRequest
-	13, // 27: kedge.v1.Admin.CreateJoinToken:input_type -> kedge.v1.CreateJoinTokenRequest
-	15, // 28: kedge.v1.Admin.FIPSReport:input_type -> kedge.v1.FIPSReportRequest
-	17, // 29: kedge.v1.Admin.SelfTest:input_type -> kedge.v1.SelfTestRequest
-	20, // 30: kedge.v1.Admin.RenewIntermediate:input_type -> kedge.v1.RenewIntermediateRequest
-	22, // 31: kedge.v1.Admin.Repair:input_type -> kedge.v1.RepairRequest
-	24, // 32: kedge.v1.Admin.Reload:input_type -> kedge.v1.ReloadRequest
-	1,  // 33: kedge.v1.Admin.Status:output_type -> kedge.v1.StatusResponse
-	7,  // 34: kedge.v1.Admin.SearchRecords:output_type -> kedge.v1.Record
-	7,  // 35: kedge.v1.Admin.TailRecords:output_type -> kedge.v1.Record
-	10, // 36: kedge.v1.Admin.ListEvents:output_type -> kedge.v1.Event
-	12, // 37: kedge.v1.Admin.VerifyRecords:output_type -> kedge.v1.VerifyRecordsResponse
-	14, // 38: kedge.v1.Admin.CreateJoinToken:output_type -> kedge.v1.CreateJoinTokenResponse
-	16, // 39: kedge.v1.Admin.FIPSReport:output_type -> kedge.v1.FIPSReportResponse
-	18, // 40: kedge.v1.Admin.SelfTest:output_type -> kedge.v1.SelfTestResponse
-	21, // 41: kedge.v1.Admin.RenewIntermediate:output_type -> kedge.v1.RenewIntermediateResponse
-	23, // 42: kedge.v1.Admin.Repair:output_type -> kedge.v1.RepairResponse
-	25, // 43: kedge.v1.Admin.Reload:output_type -> kedge.v1.ReloadResponse
-	33, // [33:44] is the sub-list for method output_type
-	22, // [22:33] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	28, // 0: kedge.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	28, // 1: kedge.v1.StatusResponse.now:type_name -> google.protobuf.Timestamp
+	29, // 2: kedge.v1.StatusResponse.bundle:type_name -> kedge.v1.Bundle
+	3,  // 3: kedge.v1.StatusResponse.intermediate:type_name -> kedge.v1.Intermediate
+	28, // 4: kedge.v1.StatusResponse.renew_after:type_name -> google.protobuf.Timestamp
+	28, // 5: kedge.v1.StatusResponse.server_certificate_not_after:type_name -> google.protobuf.Timestamp
+	4,  // 6: kedge.v1.StatusResponse.listeners:type_name -> kedge.v1.Listener
+	5,  // 7: kedge.v1.StatusResponse.key_sources:type_name -> kedge.v1.KeySource
+	2,  // 8: kedge.v1.StatusResponse.membership:type_name -> kedge.v1.Membership
+	28, // 9: kedge.v1.Membership.last_contact:type_name -> google.protobuf.Timestamp
+	28, // 10: kedge.v1.Membership.bundle_issued_at:type_name -> google.protobuf.Timestamp
+	28, // 11: kedge.v1.Intermediate.not_after:type_name -> google.protobuf.Timestamp
+	28, // 12: kedge.v1.KeySource.last_success:type_name -> google.protobuf.Timestamp
+	28, // 13: kedge.v1.SearchRecordsRequest.since:type_name -> google.protobuf.Timestamp
+	28, // 14: kedge.v1.SearchRecordsRequest.until:type_name -> google.protobuf.Timestamp
+	9,  // 15: kedge.v1.Record.evidence:type_name -> kedge.v1.Evidence
+	28, // 16: kedge.v1.Record.issued_at:type_name -> google.protobuf.Timestamp
+	28, // 17: kedge.v1.Record.not_before:type_name -> google.protobuf.Timestamp
+	28, // 18: kedge.v1.Record.not_after:type_name -> google.protobuf.Timestamp
+	28, // 19: kedge.v1.Event.at:type_name -> google.protobuf.Timestamp
+	27, // 20: kedge.v1.Event.detail:type_name -> kedge.v1.Event.DetailEntry
+	30, // 21: kedge.v1.CreateJoinTokenRequest.ttl:type_name -> google.protobuf.Duration
+	28, // 22: kedge.v1.CreateJoinTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
+	20, // 23: kedge.v1.SelfTestResponse.results:type_name -> kedge.v1.SelfTestResult
+	3,  // 24: kedge.v1.RenewIntermediateResponse.intermediate:type_name -> kedge.v1.Intermediate
+	0,  // 25: kedge.v1.Admin.Status:input_type -> kedge.v1.StatusRequest
+	6,  // 26: kedge.v1.Admin.SearchRecords:input_type -> kedge.v1.SearchRecordsRequest
+	7,  // 27: kedge.v1.Admin.TailRecords:input_type -> kedge.v1.TailRecordsRequest
+	10, // 28: kedge.v1.Admin.ListEvents:input_type -> kedge.v1.ListEventsRequest
+	12, // 29: kedge.v1.Admin.VerifyRecords:input_type -> kedge.v1.VerifyRecordsRequest
+	14, // 30: kedge.v1.Admin.CreateJoinToken:input_type -> kedge.v1.CreateJoinTokenRequest
+	16, // 31: kedge.v1.Admin.FIPSReport:input_type -> kedge.v1.FIPSReportRequest
+	18, // 32: kedge.v1.Admin.SelfTest:input_type -> kedge.v1.SelfTestRequest
+	21, // 33: kedge.v1.Admin.RenewIntermediate:input_type -> kedge.v1.RenewIntermediateRequest
+	23, // 34: kedge.v1.Admin.Repair:input_type -> kedge.v1.RepairRequest
+	25, // 35: kedge.v1.Admin.Reload:input_type -> kedge.v1.ReloadRequest
+	1,  // 36: kedge.v1.Admin.Status:output_type -> kedge.v1.StatusResponse
+	8,  // 37: kedge.v1.Admin.SearchRecords:output_type -> kedge.v1.Record
+	8,  // 38: kedge.v1.Admin.TailRecords:output_type -> kedge.v1.Record
+	11, // 39: kedge.v1.Admin.ListEvents:output_type -> kedge.v1.Event
+	13, // 40: kedge.v1.Admin.VerifyRecords:output_type -> kedge.v1.VerifyRecordsResponse
+	15, // 41: kedge.v1.Admin.CreateJoinToken:output_type -> kedge.v1.CreateJoinTokenResponse
+	17, // 42: kedge.v1.Admin.FIPSReport:output_type -> kedge.v1.FIPSReportResponse
+	19, // 43: kedge.v1.Admin.SelfTest:output_type -> kedge.v1.SelfTestResponse
+	22, // 44: kedge.v1.Admin.RenewIntermediate:output_type -> kedge.v1.RenewIntermediateResponse
+	24, // 45: kedge.v1.Admin.Repair:output_type -> kedge.v1.RepairResponse
+	26, // 46: kedge.v1.Admin.Reload:output_type -> kedge.v1.ReloadResponse
+	36, // [36:47] is the sub-list for method output_type
+	25, // [25:36] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_kedge_v1_admin_proto_init() }
@@ -1938,7 +2060,7 @@ func file_kedge_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kedge_v1_admin_proto_rawDesc), len(file_kedge_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   27,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -236,8 +236,8 @@ type ZoneStatus struct {
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// In the order of their names.
 	Replicas []*ReplicaStatus `protobuf:"bytes,2,rep,name=replicas,proto3" json:"replicas,omitempty"`
-	// The last command to the zone; absent before the first.
-	Command       *Command `protobuf:"bytes,3,opt,name=command,proto3" json:"command,omitempty"`
+	// Set once it was removed.
+	Removed       bool `protobuf:"varint,3,opt,name=removed,proto3" json:"removed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -286,11 +286,11 @@ func (x *ZoneStatus) GetReplicas() []*ReplicaStatus {
 	return nil
 }
 
-func (x *ZoneStatus) GetCommand() *Command {
+func (x *ZoneStatus) GetRemoved() bool {
 	if x != nil {
-		return x.Command
+		return x.Removed
 	}
-	return nil
+	return false
 }
 
 // ReplicaStatus is a replica as the primary knows it.
@@ -302,12 +302,14 @@ type ReplicaStatus struct {
 	// Its last report; absent before the first.
 	Report *ReplicaReport `protobuf:"bytes,3,opt,name=report,proto3" json:"report,omitempty"`
 	// When that came, by the primary's clock.
-	Received *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=received,proto3" json:"received,omitempty"`
-	// When the replica was last heard of at all.
-	LastContact *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=last_contact,json=lastContact,proto3" json:"last_contact,omitempty"`
-	JoinedAt    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=joined_at,json=joinedAt,proto3" json:"joined_at,omitempty"`
+	LastContact *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last_contact,json=lastContact,proto3" json:"last_contact,omitempty"`
+	JoinedAt    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=joined_at,json=joinedAt,proto3" json:"joined_at,omitempty"`
+	// When the last intermediate ends that it was given; absent before the first.
+	Lease *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=lease,proto3" json:"lease,omitempty"`
+	// Of its program, as it said when it joined or reported last.
+	Version string `protobuf:"bytes,7,opt,name=version,proto3" json:"version,omitempty"`
 	// Set once it was removed.
-	Removed       bool `protobuf:"varint,7,opt,name=removed,proto3" json:"removed,omitempty"`
+	Removed       bool `protobuf:"varint,8,opt,name=removed,proto3" json:"removed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -363,13 +365,6 @@ func (x *ReplicaStatus) GetReport() *ReplicaReport {
 	return nil
 }
 
-func (x *ReplicaStatus) GetReceived() *timestamppb.Timestamp {
-	if x != nil {
-		return x.Received
-	}
-	return nil
-}
-
 func (x *ReplicaStatus) GetLastContact() *timestamppb.Timestamp {
 	if x != nil {
 		return x.LastContact
@@ -382,6 +377,20 @@ func (x *ReplicaStatus) GetJoinedAt() *timestamppb.Timestamp {
 		return x.JoinedAt
 	}
 	return nil
+}
+
+func (x *ReplicaStatus) GetLease() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Lease
+	}
+	return nil
+}
+
+func (x *ReplicaStatus) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
 }
 
 func (x *ReplicaStatus) GetRemoved() bool {
@@ -609,20 +618,21 @@ const file_kedge_v1_zonesadmin_proto_rawDesc = "" +
 	"\x11ListZonesResponse\x12,\n" +
 	"\x03now\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x03now\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12*\n" +
-	"\x05zones\x18\x03 \x03(\v2\x14.kedge.v1.ZoneStatusR\x05zones\"\x82\x01\n" +
+	"\x05zones\x18\x03 \x03(\v2\x14.kedge.v1.ZoneStatusR\x05zones\"o\n" +
 	"\n" +
 	"ZoneStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x123\n" +
-	"\breplicas\x18\x02 \x03(\v2\x17.kedge.v1.ReplicaStatusR\breplicas\x12+\n" +
-	"\acommand\x18\x03 \x01(\v2\x11.kedge.v1.CommandR\acommand\"\xb9\x02\n" +
+	"\breplicas\x18\x02 \x03(\v2\x17.kedge.v1.ReplicaStatusR\breplicas\x12\x18\n" +
+	"\aremoved\x18\x03 \x01(\bR\aremoved\"\xcd\x02\n" +
 	"\rReplicaStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
 	"\bkey_hash\x18\x02 \x01(\fR\akeyHash\x12/\n" +
-	"\x06report\x18\x03 \x01(\v2\x17.kedge.v1.ReplicaReportR\x06report\x126\n" +
-	"\breceived\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\breceived\x12=\n" +
-	"\flast_contact\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vlastContact\x127\n" +
-	"\tjoined_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bjoinedAt\x12\x18\n" +
-	"\aremoved\x18\a \x01(\bR\aremoved\"?\n" +
+	"\x06report\x18\x03 \x01(\v2\x17.kedge.v1.ReplicaReportR\x06report\x12=\n" +
+	"\flast_contact\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vlastContact\x127\n" +
+	"\tjoined_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bjoinedAt\x120\n" +
+	"\x05lease\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05lease\x12\x18\n" +
+	"\aversion\x18\a \x01(\tR\aversion\x12\x18\n" +
+	"\aremoved\x18\b \x01(\bR\aremoved\"?\n" +
 	"\x11RemoveZoneRequest\x12\x12\n" +
 	"\x04zone\x18\x01 \x01(\tR\x04zone\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"F\n" +
@@ -668,8 +678,7 @@ var file_kedge_v1_zonesadmin_proto_goTypes = []any{
 	(*RemoveReplicaResponse)(nil),   // 9: kedge.v1.RemoveReplicaResponse
 	(*durationpb.Duration)(nil),     // 10: google.protobuf.Duration
 	(*timestamppb.Timestamp)(nil),   // 11: google.protobuf.Timestamp
-	(*Command)(nil),                 // 12: kedge.v1.Command
-	(*ReplicaReport)(nil),           // 13: kedge.v1.ReplicaReport
+	(*ReplicaReport)(nil),           // 12: kedge.v1.ReplicaReport
 }
 var file_kedge_v1_zonesadmin_proto_depIdxs = []int32{
 	10, // 0: kedge.v1.CreateZoneTokenRequest.ttl:type_name -> google.protobuf.Duration
@@ -677,26 +686,25 @@ var file_kedge_v1_zonesadmin_proto_depIdxs = []int32{
 	11, // 2: kedge.v1.ListZonesResponse.now:type_name -> google.protobuf.Timestamp
 	4,  // 3: kedge.v1.ListZonesResponse.zones:type_name -> kedge.v1.ZoneStatus
 	5,  // 4: kedge.v1.ZoneStatus.replicas:type_name -> kedge.v1.ReplicaStatus
-	12, // 5: kedge.v1.ZoneStatus.command:type_name -> kedge.v1.Command
-	13, // 6: kedge.v1.ReplicaStatus.report:type_name -> kedge.v1.ReplicaReport
-	11, // 7: kedge.v1.ReplicaStatus.received:type_name -> google.protobuf.Timestamp
-	11, // 8: kedge.v1.ReplicaStatus.last_contact:type_name -> google.protobuf.Timestamp
-	11, // 9: kedge.v1.ReplicaStatus.joined_at:type_name -> google.protobuf.Timestamp
-	11, // 10: kedge.v1.RemoveZoneResponse.lease:type_name -> google.protobuf.Timestamp
-	11, // 11: kedge.v1.RemoveReplicaResponse.lease:type_name -> google.protobuf.Timestamp
-	0,  // 12: kedge.v1.ZonesAdmin.CreateZoneToken:input_type -> kedge.v1.CreateZoneTokenRequest
-	2,  // 13: kedge.v1.ZonesAdmin.ListZones:input_type -> kedge.v1.ListZonesRequest
-	6,  // 14: kedge.v1.ZonesAdmin.RemoveZone:input_type -> kedge.v1.RemoveZoneRequest
-	8,  // 15: kedge.v1.ZonesAdmin.RemoveReplica:input_type -> kedge.v1.RemoveReplicaRequest
-	1,  // 16: kedge.v1.ZonesAdmin.CreateZoneToken:output_type -> kedge.v1.CreateZoneTokenResponse
-	3,  // 17: kedge.v1.ZonesAdmin.ListZones:output_type -> kedge.v1.ListZonesResponse
-	7,  // 18: kedge.v1.ZonesAdmin.RemoveZone:output_type -> kedge.v1.RemoveZoneResponse
-	9,  // 19: kedge.v1.ZonesAdmin.RemoveReplica:output_type -> kedge.v1.RemoveReplicaResponse
-	16, // [16:20] is the sub-list for method output_type
-	12, // [12:16] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	12, // 5: kedge.v1.ReplicaStatus.report:type_name -> kedge.v1.ReplicaReport
+	11, // 6: kedge.v1.ReplicaStatus.last_contact:type_name -> google.protobuf.Timestamp
+	11, // 7: kedge.v1.ReplicaStatus.joined_at:type_name -> google.protobuf.Timestamp
+	11, // 8: kedge.v1.ReplicaStatus.lease:type_name -> google.protobuf.Timestamp
+	11, // 9: kedge.v1.RemoveZoneResponse.lease:type_name -> google.protobuf.Timestamp
+	11, // 10: kedge.v1.RemoveReplicaResponse.lease:type_name -> google.protobuf.Timestamp
+	0,  // 11: kedge.v1.ZonesAdmin.CreateZoneToken:input_type -> kedge.v1.CreateZoneTokenRequest
+	2,  // 12: kedge.v1.ZonesAdmin.ListZones:input_type -> kedge.v1.ListZonesRequest
+	6,  // 13: kedge.v1.ZonesAdmin.RemoveZone:input_type -> kedge.v1.RemoveZoneRequest
+	8,  // 14: kedge.v1.ZonesAdmin.RemoveReplica:input_type -> kedge.v1.RemoveReplicaRequest
+	1,  // 15: kedge.v1.ZonesAdmin.CreateZoneToken:output_type -> kedge.v1.CreateZoneTokenResponse
+	3,  // 16: kedge.v1.ZonesAdmin.ListZones:output_type -> kedge.v1.ListZonesResponse
+	7,  // 17: kedge.v1.ZonesAdmin.RemoveZone:output_type -> kedge.v1.RemoveZoneResponse
+	9,  // 18: kedge.v1.ZonesAdmin.RemoveReplica:output_type -> kedge.v1.RemoveReplicaResponse
+	15, // [15:19] is the sub-list for method output_type
+	11, // [11:15] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_kedge_v1_zonesadmin_proto_init() }
