@@ -26,9 +26,9 @@ type Rotations interface {
 	Exclude(ctx context.Context, zone rotation.Zone, reason string, act rotationapi.Act) error
 	// History is every plan there was, the latest first.
 	History(ctx context.Context) ([]rotation.Plan, error)
-	// Reconstruct derives the phase from what the zones hold; with apply it mends the
-	// journal where that is safe.
-	Reconstruct(ctx context.Context, apply bool, act rotationapi.Act) (rotationapi.Reconstruction, error)
+	// Reconstruct derives the phase from what the zones hold. With a mending it puts the
+	// journal right where that is safe, and returns what it had found before.
+	Reconstruct(ctx context.Context, m *rotationapi.Mending) (rotationapi.Reconstruction, error)
 	// Halt stops issuing in every zone because of why; "" lets it go on.
 	Halt(ctx context.Context, why string, act rotationapi.Act) error
 }
@@ -203,14 +203,15 @@ func (s *rotations) History(ctx context.Context, r *kedgev1.RotationHistoryReque
 }
 
 func (s *rotations) Reconstruct(ctx context.Context, r *kedgev1.ReconstructRequest) (*kedgev1.ReconstructResponse, error) {
-	a, err := act(ctx, "rotation.reconstruct", r.GetReason(), r.GetApply())
-	if err == nil && r.GetApply() {
-		a, err = s.operator(ctx, "rotation.reconstruct", r.GetReason(), true)
+	var mending *rotationapi.Mending
+	if r.GetApply() {
+		a, err := s.operator(ctx, "rotation.reconstruct", r.GetReason(), true)
+		if err != nil {
+			return nil, err
+		}
+		mending = &rotationapi.Mending{Bundles: r.GetBundles(), Act: a}
 	}
-	if err != nil {
-		return nil, err
-	}
-	found, err := s.c.Rotations.Reconstruct(ctx, r.GetApply(), a)
+	found, err := s.c.Rotations.Reconstruct(ctx, mending)
 	if err != nil {
 		return nil, err
 	}

@@ -34,3 +34,11 @@ type Reconstruction struct {
 	Actions          []string       // what would mend the journal, or did; none when nothing can safely
 	Agrees, Applied  bool
 }
+
+// Mending is what an operator wants put into the journal.
+type Mending struct {
+	// Bundles are signed bundles as a replica keeps them, oldest first; none where the
+	// journal has them all.
+	Bundles [][]byte
+	Act     Act
+}

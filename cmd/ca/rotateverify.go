@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"text/tabwriter"
 	"time"
 
@@ -79,15 +82,16 @@ func (a *app) printCanaries(results []*kedgev1.CanaryResult) error {
 func newRotateReconstructCommand(a *app, socket *string) *cobra.Command {
 	var agreed consent
 	var apply bool
-	var reason string
+	var reason, bundles string
 	cmd := &cobra.Command{
 		Use:   "reconstruct",
 		Short: "Derive from what the zones hold where the rotation is",
 		Long: `Looks at the bundles, signers and certificates that the zones report, derives from
 them where the rotation is, and compares that with the journal. It is for a primary
-that was restored from a backup. Nothing is changed without --apply. Exit code 4
-when the two disagree.`,
-		Example: "  ca rotate reconstruct\n  ca rotate reconstruct --apply --reason \"restored from Monday's backup\"",
+that was restored from a backup. Nothing is changed without --apply; where the zones hold
+bundles that the journal does not have, it needs them, as a replica keeps them.
+Exit code 4 when the two disagree.`,
+		Example: "  ca rotate reconstruct\n  ca rotate reconstruct --apply --bundles from-eu-1.json --reason \"restored from Monday's backup\"",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withRotation(cmd.Context(), *socket, func(ctx context.Context, c kedgev1.RotationClient) error {
@@ -113,7 +117,11 @@ when the two disagree.`,
 				if err != nil {
 					return err
 				}
-				done, err := c.Reconstruct(ctx, &kedgev1.ReconstructRequest{Apply: true, Reason: reason})
+				request := &kedgev1.ReconstructRequest{Apply: true, Reason: reason}
+				if request.Bundles, err = readSignedBundles(bundles); err != nil {
+					return err
+				}
+				done, err := c.Reconstruct(ctx, request)
 				if err != nil {
 					return err
 				}
@@ -123,8 +131,41 @@ when the two disagree.`,
 	}
 	cmd.Flags().BoolVar(&apply, "apply", false, "mend the journal, where that is safe")
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the record (with --apply)")
+	cmd.Flags().StringVar(&bundles, "bundles", "", "with --apply: file with the signed bundles of a replica, JSON, oldest first")
 	agreed.flags(cmd, "only show what --apply would do")
 	return cmd
+}
+
+// readSignedBundles reads signed bundles, an array of them or one after another; ""
+// is none. The server verifies them.
+func readSignedBundles(path string) ([][]byte, error) {
+	if path == "" {
+		return nil, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading signed bundles: %w", err)
+	}
+	defer f.Close()
+	var all [][]byte
+	for decoder := json.NewDecoder(f); ; {
+		var value json.RawMessage
+		switch err := decoder.Decode(&value); {
+		case errors.Is(err, io.EOF) && len(all) > 0:
+			return all, nil
+		case err != nil:
+			return nil, fmt.Errorf("reading signed bundles of %s: %w", path, err)
+		}
+		some := []json.RawMessage{value}
+		if value[0] == '[' {
+			if err := json.Unmarshal(value, &some); err != nil {
+				return nil, fmt.Errorf("reading signed bundles of %s: %w", path, err)
+			}
+		}
+		for _, one := range some {
+			all = append(all, one)
+		}
+	}
 }
 
 func (a *app) printReconstruction(r *kedgev1.ReconstructResponse) error {

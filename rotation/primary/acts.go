@@ -22,7 +22,9 @@ type StartRequest struct {
 	New ca.AnchorID
 	// First are the zones to activate before the others, the canary first.
 	First  []rotation.Zone
-	Mode   rotation.Mode // "" is the configured one
+	Mode   rotation.Mode   // "" is the configured one
+	Dwell  time.Duration   // 0 is the configured one
+	Window rotation.Window // zero is the configured one
 	Actor  string
 	Reason string
 	// Emergency drops the old anchor before its last leaf is dead.
@@ -105,6 +107,12 @@ func (p *Primary) newPlan(ctx context.Context, r StartRequest) (rotation.Plan, e
 	}
 	if start.Mode == "" {
 		start.Mode = p.c.Rotation.Mode
+	}
+	if r.Dwell > 0 {
+		start.Dwell = r.Dwell
+	}
+	if !r.Window.IsZero() {
+		start.Window = r.Window
 	}
 	now := p.c.Now()
 	if start.ID, err = planID(now); err != nil {

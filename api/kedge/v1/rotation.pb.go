@@ -1023,7 +1023,10 @@ type ReconstructRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Apply bool                   `protobuf:"varint,1,opt,name=apply,proto3" json:"apply,omitempty"`
 	// Why, for the record; needed with apply.
-	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// With apply: signed bundles as a replica keeps them, JSON, oldest first. Needed
+	// where the replicas hold bundles that the journal does not have.
+	Bundles       [][]byte `protobuf:"bytes,3,rep,name=bundles,proto3" json:"bundles,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1070,6 +1073,13 @@ func (x *ReconstructRequest) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *ReconstructRequest) GetBundles() [][]byte {
+	if x != nil {
+		return x.Bundles
+	}
+	return nil
 }
 
 type ReconstructResponse struct {
@@ -2975,10 +2985,11 @@ const file_kedge_v1_rotation_proto_rawDesc = "" +
 	"\x16RotationHistoryRequest\x12\x14\n" +
 	"\x05limit\x18\x01 \x01(\rR\x05limit\"G\n" +
 	"\x17RotationHistoryResponse\x12,\n" +
-	"\x05plans\x18\x01 \x03(\v2\x16.kedge.v1.RotationPlanR\x05plans\"B\n" +
+	"\x05plans\x18\x01 \x03(\v2\x16.kedge.v1.RotationPlanR\x05plans\"\\\n" +
 	"\x12ReconstructRequest\x12\x14\n" +
 	"\x05apply\x18\x01 \x01(\bR\x05apply\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xc7\x01\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
+	"\abundles\x18\x03 \x03(\fR\abundles\"\xc7\x01\n" +
 	"\x13ReconstructResponse\x12#\n" +
 	"\rjournal_phase\x18\x01 \x01(\tR\fjournalPhase\x12#\n" +
 	"\rderived_phase\x18\x02 \x01(\tR\fderivedPhase\x12\x1a\n" +

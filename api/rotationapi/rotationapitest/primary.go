@@ -206,17 +206,17 @@ func (p *Primary) History(context.Context) ([]rotation.Plan, error) {
 }
 
 // Reconstruct implements admin.Rotations: the zones are always one phase ahead.
-func (p *Primary) Reconstruct(_ context.Context, apply bool, act rotationapi.Act) (rotationapi.Reconstruction, error) {
+func (p *Primary) Reconstruct(_ context.Context, m *rotationapi.Mending) (rotationapi.Reconstruction, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	found := rotationapi.Reconstruction{
 		Journal: rotation.Distributing, Derived: rotation.Activating, Findings: []string{"zone eu-1 signs under the new anchor"},
-		Actions: []string{"take command 1 from zone eu-1"}, Applied: apply,
+		Actions: []string{"take command 1 from zone eu-1"}, Applied: m != nil,
 	}
-	if !apply {
+	if m == nil {
 		return found, nil
 	}
-	return found, p.note(act)
+	return found, p.note(m.Act)
 }
 
 // Halt implements admin.Rotations. The replicas obey when a test says so.
