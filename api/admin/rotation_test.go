@@ -338,7 +338,7 @@ func TestEmergencyCountsBeforeItActs(t *testing.T) {
 	cost, err := w.client.Emergency(t.Context(), &kedgev1.EmergencyRequest{DistrustNow: true, Reason: "stolen", DryRun: true})
 	require.NoError(t, err)
 	require.EqualValues(t, 2*9880, cost.GetCost().GetFailing())
-	require.Equal(t, 20*time.Second, cost.GetCost().GetReissue().AsDuration())
+	require.Equal(t, 10*time.Second, cost.GetCost().GetReissue().AsDuration())
 	require.Len(t, cost.GetDiff(), 2)
 	require.Nil(t, cost.GetStatus())
 	require.Empty(t, w.Acts())

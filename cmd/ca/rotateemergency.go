@@ -140,7 +140,7 @@ func tableOfEmergency(w *tabwriter.Writer, r *kedgev1.EmergencyRequest, e *kedge
 		fmt.Fprintf(w, "%s\t?\tit does not report: its leaves are not counted, or not of late\n", printable(name))
 	}
 	if c.GetIssueRate() > 0 {
-		fmt.Fprintf(w, "\nto re-issue them all takes\t%s\tat %.0f certificates a second (%s)\n", short(c.GetReissue().AsDuration()), c.GetIssueRate(), printable(c.GetIssueRateSource()))
+		fmt.Fprintf(w, "\nto re-issue them all takes\t%s\tat %.0f certificates a second and replica (%s)\n", short(c.GetReissue().AsDuration()), c.GetIssueRate(), printable(c.GetIssueRateSource()))
 	}
 	if d := c.GetRenewal().AsDuration(); d > 0 {
 		fmt.Fprintf(w, "those that nobody restarts renew within\t%s\tby themselves\n", short(d))

@@ -611,10 +611,11 @@ type EmergencyCost struct {
 	// of them is renewed before.
 	Zones   []*ZoneCost `protobuf:"bytes,1,rep,name=zones,proto3" json:"zones,omitempty"`
 	Failing uint64      `protobuf:"varint,2,opt,name=failing,proto3" json:"failing,omitempty"`
-	// Certificates a second, and how that was measured.
+	// Certificates a second of one replica, and how that was measured; 0 is not known.
 	IssueRate       float64 `protobuf:"fixed64,3,opt,name=issue_rate,json=issueRate,proto3" json:"issue_rate,omitempty"`
 	IssueRateSource string  `protobuf:"bytes,4,opt,name=issue_rate_source,json=issueRateSource,proto3" json:"issue_rate_source,omitempty"`
-	// How long it takes to re-issue them all at that rate.
+	// How long the slowest zone takes to re-issue them all at that rate, with the
+	// replicas that it has.
 	Reissue *durationpb.Duration `protobuf:"bytes,5,opt,name=reissue,proto3" json:"reissue,omitempty"`
 	// How long until the last of them has renewed by itself, at the latest.
 	Renewal *durationpb.Duration `protobuf:"bytes,6,opt,name=renewal,proto3" json:"renewal,omitempty"`
