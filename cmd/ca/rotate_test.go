@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	kedgev1 "github.com/kedge-ca/kedge/api/kedge/v1"
+	"github.com/kedge-ca/kedge/rotation"
 )
 
 // TestVerdictIsTheGravestThatHolds: the exit code of ca rotate status, one row for
@@ -85,6 +87,31 @@ func TestProgressOfAZone(t *testing.T) {
 	require.Equal(t, "███████░░░  75%  ", bar(0.75, 10))
 	require.Equal(t, "1 234 567", thousands(1234567))
 	require.Equal(t, "567", thousands(567))
+}
+
+// TestEveryBlockerIsExplained holds docs/rotation.md to the codes, both ways, and to
+// the phases.
+func TestEveryBlockerIsExplained(t *testing.T) {
+	raw, err := os.ReadFile("../../docs/rotation.md")
+	require.NoError(t, err)
+	_, section, ok := strings.Cut(string(raw), "| code | means | do |\n| --- | --- | --- |\n")
+	require.True(t, ok)
+	section, _, _ = strings.Cut(section, "\n\n")
+	var documented []rotation.Code
+	for _, line := range strings.Split(section, "\n") {
+		cell := strings.Split(line, "|")[1]
+		for _, code := range strings.Split(cell, ",") {
+			documented = append(documented, rotation.Code(strings.Trim(code, " `")))
+		}
+	}
+	require.ElementsMatch(t, []rotation.Code{
+		rotation.CodeSilent, rotation.CodeBundleBehind, rotation.CodeCoverage, rotation.CodeSigner, rotation.CodeEpoch, rotation.CodeDraining,
+		rotation.CodeLiveLeaves, rotation.CodeCanary, rotation.CodeClock, rotation.CodeForked, rotation.CodeApproval, rotation.CodeAdvance,
+		rotation.CodePaused, rotation.CodeWindow, rotation.CodeDwell,
+	}, documented)
+	for _, phase := range []rotation.Phase{rotation.Staged, rotation.Distributing, rotation.Activating, rotation.Draining, rotation.Retiring, rotation.Aborting} {
+		require.Contains(t, string(raw), "| `"+string(phase)+"` |")
+	}
 }
 
 // TestNamesFromZonesCannotObeyATerminal: a zone's name comes over the network.
