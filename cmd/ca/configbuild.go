@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -89,7 +90,11 @@ func (c *config) buildServerProfile() (*ca.Profile, error) {
 	if err != nil {
 		return nil, err
 	}
-	pc.DNSNames = append(pc.DNSNames, names...)
+	for _, name := range names { // which the file may have named as well
+		if !slices.Contains(pc.DNSNames, name) {
+			pc.DNSNames = append(pc.DNSNames, name)
+		}
+	}
 	return ca.NewProfile(pc)
 }
 
