@@ -4,5 +4,6 @@
 //
 // KEDGE_ISSUED names a directory with tls.crt, tls.key and bundle.pem, and
 // KEDGE_OTHER one of another authority of the same trust domain; without them
-// every test fails. The suite test/e2e/spiffe runs it.
+// every test of certificates fails. KEDGE_ENDPOINT is a bundle endpoint. The suite
+// test/e2e/spiffe runs it.
 package spiffe
