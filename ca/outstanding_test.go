@@ -36,11 +36,13 @@ func holdersPolicy(t testing.TB, domain ca.TrustDomain) *ca.Policy {
 	require.NoError(t, err)
 	restarting, err := ca.NewProfile(ca.ProfileConfig{Name: "linkerd", Verifiers: ca.ClassRestart})
 	require.NoError(t, err)
+	named, err := ca.NewProfile(ca.ProfileConfig{Name: "named", AccountDomain: accounts})
+	require.NoError(t, err)
 	policy, err := ca.NewPolicy(ca.PolicyConfig{
-		TrustDomain: domain, Profiles: []*ca.Profile{renewing, restarting},
+		TrustDomain: domain, Profiles: []*ca.Profile{renewing, restarting, named},
 		Rules: []ca.RuleConfig{
 			{Name: "this server", Methods: []ca.Method{ca.MethodLocal}, Profile: "workload"},
-			{Name: "workload", Profile: "workload"}, {Name: "linkerd", Profile: "linkerd"},
+			{Name: "workload", Profile: "workload"}, {Name: "linkerd", Profile: "linkerd"}, {Name: "named", Profile: "named"},
 		},
 	})
 	require.NoError(t, err)
@@ -183,12 +185,13 @@ func TestARenewalByACertificateOfAnotherReplicaSupersedesNothing(t *testing.T) {
 func TestHoldersThatReadAnchorsAtTheirStartAreNotCoveredByALeaf(t *testing.T) {
 	h := newHolders(t)
 	h.issue("linkerd", 0, byToken)
+	h.issue("named", 0, byToken) // as Linkerd's door does
 	h.issue("workload", 0, byToken)
 	got := h.outstanding()
 	require.Equal(t, map[ca.VerifierClass]ca.Coverage{
-		ca.ClassRenewal: {Sequence: 1, Live: 1}, ca.ClassRestart: {Live: 1, Behind: 1},
+		ca.ClassRenewal: {Sequence: 1, Live: 1}, ca.ClassRestart: {Live: 2, Behind: 2},
 	}, got.Coverage)
-	require.Equal(t, 2, got.Live[ca.AnchorIDOf(h.Root)])
+	require.Equal(t, 3, got.Live[ca.AnchorIDOf(h.Root)])
 }
 
 func TestALeafOfAProfileThatIsGoneMayBeOfEitherClass(t *testing.T) {

@@ -34,7 +34,7 @@ type ProfileConfig struct {
 	ServerOnly bool          // extended key usage serverAuth without clientAuth
 	DNSNames   []string      // granted beside the identity; none for workloads
 	Addresses  []netip.Addr  // granted beside the identity; none for workloads
-	Verifiers  VerifierClass // ClassRenewal ("") or ClassRestart, for holders that read their anchors when they start
+	Verifiers  VerifierClass // ClassRenewal, or ClassRestart for holders that read their anchors when they start; "" follows from AccountDomain
 	// AccountDomain, if set, grants service accounts the DNS name
 	// <account>.<namespace>.<AccountDomain> beside the identity, and nothing to others.
 	AccountDomain string
@@ -66,7 +66,7 @@ func NewProfile(c ProfileConfig) (*Profile, error) {
 	setDefault(&c.DefaultTTL, min(DefaultLeafTTL, c.MaxTTL))
 	setDefault(&c.Backdate, 2*time.Minute)
 	if c.Verifiers == "" {
-		c.Verifiers = ClassRenewal
+		c.Verifiers = c.usualVerifiers()
 	}
 	switch {
 	case !profileName.MatchString(c.Name):
@@ -107,6 +107,15 @@ func NewProfile(c ProfileConfig) (*Profile, error) {
 	}
 	p.extUsage = extKeyUsage(p.usages...)
 	return p, nil
+}
+
+// usualVerifiers is the class of the holders. Those of service accounts' DNS names
+// are Linkerd's proxies, whose anchors are in their environment.
+func (c *ProfileConfig) usualVerifiers() VerifierClass {
+	if c.AccountDomain != "" {
+		return ClassRestart
+	}
+	return ClassRenewal
 }
 
 // Name is the profile's name.
