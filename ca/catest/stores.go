@@ -106,8 +106,10 @@ func (s *StateStore) Replace(_ context.Context, old ca.Version, next ca.State) (
 	return s.version, nil
 }
 
-// Events keeps events in memory.
+// Events keeps events in memory. Fail, when set, is asked before each Append.
 type Events struct {
+	Fail func(ca.Event) error
+
 	mu     sync.Mutex
 	events []ca.Event
 }
@@ -118,9 +120,21 @@ var _ ca.EventLog = (*Events)(nil)
 func (l *Events) Append(_ context.Context, e ca.Event) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.Fail != nil {
+		if err := l.Fail(e); err != nil {
+			return err
+		}
+	}
 	e.Seq = uint64(len(l.events) + 1)
 	l.events = append(l.events, e)
 	return nil
+}
+
+// All are the events that were recorded, in order.
+func (l *Events) All() []ca.Event {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]ca.Event(nil), l.events...)
 }
 
 // Actions are the actions that were recorded, in order.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"strings"
+	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -14,6 +16,7 @@ import (
 	"github.com/kedge-ca/kedge/fips"
 	"github.com/kedge-ca/kedge/rotation"
 	"github.com/kedge-ca/kedge/rotation/bundle"
+	"github.com/kedge-ca/kedge/rotation/journal"
 	"github.com/kedge-ca/kedge/rotation/primary"
 	"github.com/kedge-ca/kedge/rotation/replica"
 )
@@ -35,7 +38,8 @@ type Process struct {
 	primary  *primary.Primary
 	mail     []primary.Directive // on their way to it
 	state    *catest.StateStore
-	keys     *memory.Store
+	keys     ca.KeyStore
+	made     *remembering // keys is it
 	records  *catest.Recorder
 	keyHash  [32]byte
 }
@@ -43,8 +47,9 @@ type Process struct {
 func (w *World) newProcess(zone rotation.Zone, name string) *Process {
 	keys, err := memory.New(fips.ECDSAP256)
 	require.NoError(w.T, err)
+	made := &remembering{KeyStore: keys}
 	p := &Process{
-		w: w, Zone: zone, Name: name, Link: w.config.Link, state: &catest.StateStore{}, keys: keys,
+		w: w, Zone: zone, Name: name, Link: w.config.Link, state: &catest.StateStore{}, keys: made, made: made,
 		records: &catest.Recorder{}, keyHash: sha256.Sum256([]byte(string(zone) + "/" + name + w.Clock.Now().String())),
 	}
 	p.state.Fault = func() (error, bool) {
@@ -57,15 +62,59 @@ func (w *World) newProcess(zone rotation.Zone, name string) *Process {
 	return p
 }
 
-// AddPrimary adds a process of the primary that holds bundle 1 of anchors.
+// AddPrimary adds a process of the primary that holds a bundle of anchors without a
+// signed form, as ca init and a repair leave it.
 func (w *World) AddPrimary(name string, anchors []ca.Anchor) *Process {
 	w.T.Helper()
 	p := w.newProcess(PrimaryZone, name)
 	p.open(w.rootFor)
 	require.NoError(w.T, p.Custodian.Initialise(w.T.Context(), w.Clock.Now(), anchors))
+	p.forget(w.config.Sequence)
 	w.Primaries = append(w.Primaries, p)
 	p.Restart()
 	return p
+}
+
+// forget takes from the process what it holds of the chain: its bundle gets a sequence
+// of its own.
+func (p *Process) forget(sequence uint64) {
+	state, version, err := p.state.Load(p.w.T.Context())
+	require.NoError(p.w.T, err)
+	state.BundleSeq, state.SignedBundle = sequence, nil
+	_, err = p.state.Replace(p.w.T.Context(), version, state)
+	require.NoError(p.w.T, err)
+}
+
+// Forget makes a process of the primary what it was before the chain began: it holds
+// no signed bundle and has no bundle key.
+func (p *Process) Forget(t testing.TB) {
+	p.forget(p.w.config.Sequence)
+	for _, name := range p.BundleKeys(t) {
+		require.NoError(t, p.keys.Destroy(t.Context(), name))
+	}
+}
+
+// BundleKeys are the names of the bundle keys that the process has made and kept.
+func (p *Process) BundleKeys(t testing.TB) []string {
+	var names []string
+	for _, name := range p.made.names {
+		if _, err := p.keys.Open(t.Context(), name); err == nil && strings.HasPrefix(name, "bundle-") {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// remembering is a key store that remembers the names of what it was asked to make.
+type remembering struct {
+	ca.KeyStore
+	names []string
+}
+
+// Create implements ca.KeyStore.
+func (k *remembering) Create(ctx context.Context, name string) (ca.Key, error) {
+	k.names = append(k.names, name)
+	return k.KeyStore.Create(ctx, name)
 }
 
 // open makes everything of a process that does not outlive it, and lets its authority
@@ -297,11 +346,24 @@ func (p *Process) step(ctx context.Context) error {
 		}
 		failed = append(failed, p.report(ctx))
 		if p.primary != nil && !p.dead {
+			if p.w.config.Leases {
+				require.NoError(p.w.T, p.endLease(ctx))
+			}
 			failed = append(failed, p.primary.Tick(ctx))
 		}
 		p.LastError = errors.Join(failed...)
 		return p.LastError
 	})
+}
+
+// endLease lets the process believe that nobody leads.
+func (p *Process) endLease(ctx context.Context) error {
+	leaders := journal.NewLeadership(p.w.Docs)
+	leader, err := leaders.Leader(ctx)
+	if err != nil {
+		return err
+	}
+	return leaders.GiveUp(ctx, leader.Holder, p.w.Clock.Now())
 }
 
 // Age moves the clock by a time in which nothing else happens.

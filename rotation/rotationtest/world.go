@@ -27,7 +27,9 @@ type Config struct {
 	Zones     int    // beside the primary's own; 0 means 3
 	Replicas  int    // of each zone; 0 means 2
 	Workloads int    // of each zone, the primary's included; 0 means 1
+	Sequence  uint64 // of the bundle before the chain begins; 0 means 1
 	Step      time.Duration
+	Leases    bool // every process of the primary believes to lead
 	Settings  primary.Settings
 	Link      Link // faults of every link between a replica and the primary
 }
@@ -68,6 +70,7 @@ func New(t testing.TB, c Config) *World {
 	setDefault(&c.Zones, 3)
 	setDefault(&c.Replicas, 2)
 	setDefault(&c.Workloads, 1)
+	setDefault(&c.Sequence, 1)
 	setDefault(&c.Step, 10*time.Minute)
 	setDefault(&c.Settings.LeafTTL, LeafTTL)
 	setDefault(&c.Settings.Silent, 6*c.Step)
@@ -163,6 +166,17 @@ func (w *World) Primary() *primary.Primary {
 	p := w.serving()
 	require.NotNil(w.T, p, "no process of the primary is up")
 	return p.primary
+}
+
+// PrimaryOf is the n-th process of the primary.
+func (w *World) PrimaryOf(n int) *primary.Primary { return w.Primaries[n].primary }
+
+// List is the zones as the primary lists them.
+func (w *World) List() []primary.ZoneStatus {
+	w.T.Helper()
+	all, err := w.Primary().ZoneList(w.T.Context())
+	require.NoError(w.T, err)
+	return all
 }
 
 // serving is the first process of the primary that is up, nil if none is.
