@@ -167,12 +167,12 @@ func (p *Process) restart() {
 	var err error
 	p.follower, err = replica.New(replica.Config{
 		Zone: p.Zone, Replica: p.Name, Version: "test", Source: source, Custodian: p.Custodian, Authority: p.Authority,
-		Upkeep: p.upkeep, Now: w.Clock.Now, Trusted: p.Zone == PrimaryZone,
+		Upkeep: p.Upkeep, Now: w.Clock.Now, Trusted: p.Zone == PrimaryZone,
 	})
 	require.NoError(w.T, err)
 	require.NoError(w.T, p.follower.Restore(w.T.Context()))
 	// What is stored comes into force at once, as at the start of ca serve.
-	p.LastError = p.upkeep(w.T.Context())
+	p.LastError = p.Upkeep(w.T.Context())
 }
 
 // settings are those of a process of the primary.
@@ -193,8 +193,8 @@ func (away) Follow(context.Context, primary.Have) (primary.Directive, error) {
 
 func (away) Report(context.Context, rotation.Report) error { return errors.New("not reached") }
 
-// upkeep is what ca serve does every few seconds.
-func (p *Process) upkeep(ctx context.Context) error {
+// Upkeep is what ca serve does every few seconds.
+func (p *Process) Upkeep(ctx context.Context) error {
 	supply, err := p.Custodian.Tick(ctx, p.w.Clock.Now(), false)
 	if p.dead || supply.Bundle == nil {
 		return err
@@ -340,7 +340,7 @@ func (p *Process) step(ctx context.Context) error {
 		return nil
 	}
 	return p.w.as(p, func() error {
-		failed := []error{p.carry(ctx), p.upkeep(ctx)}
+		failed := []error{p.carry(ctx), p.Upkeep(ctx)}
 		if p.dead {
 			return nil
 		}
