@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -320,4 +321,38 @@ func TestFollowWaitsForNews(t *testing.T) {
 		require.Empty(t, d.Halted)
 		require.Equal(t, 3*time.Second, time.Since(began))
 	})
+}
+
+// TestProcessesOfThePrimaryWorkAtTheSameTime, for the race detector: two of them move
+// one plan, are followed, reported to and asked for standbys, all at once.
+func TestProcessesOfThePrimaryWorkAtTheSameTime(t *testing.T) {
+	w := rotationtest.New(t, rotationtest.Config{Primaries: 2, Zones: 1, Seed: 35})
+	w.Start(primary.StartRequest{New: w.NewRoot()})
+	report := w.List()[0].Replicas[0].Report
+	standbys := []ca.AnchorID{w.NewRoot(), w.NewRoot()}
+	ctx, stop := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	for n := range 2 {
+		p := w.PrimaryOf(n)
+		all.Go(func() { p.Run(ctx, nil) })
+		all.Go(func() {
+			for range 20 {
+				_ = p.Tick(ctx) // the other may be faster
+				_, _, _ = p.Directive(ctx, primary.Have{Zone: report.Zone, Replica: report.Replica})
+				_ = p.Report(ctx, report)
+				_, _ = p.Status(ctx)
+			}
+		})
+		all.Go(func() {
+			require.Eventually(t, func() bool { return p.AddStandby(ctx, standbys[n], "uid:0") == nil }, 20*time.Second, time.Millisecond)
+		})
+	}
+	require.Eventually(t, func() bool {
+		got := anchors(w)
+		return got[standbys[0]] == ca.SlotStandby && got[standbys[1]] == ca.SlotStandby
+	}, 20*time.Second, 10*time.Millisecond)
+	stop()
+	all.Wait()
+	w.Until(rotation.Done)
+	require.Equal(t, ca.SlotStandby, anchors(w)[standbys[0]], "what others have published stays")
 }
