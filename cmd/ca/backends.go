@@ -62,19 +62,19 @@ func (o *outside) close() error {
 	return o.upstream.Close()
 }
 
-// openRoot opens the root. One that is elsewhere is not asked anything.
-func (a *app) openRoot(cfg config, policy fips.Policy, o *outside) (ca.Root, error) {
-	switch cfg.Root.Type {
+// openRoot opens a root. One that is elsewhere is not asked anything.
+func (a *app) openRoot(cfg rootConfig, policy fips.Policy, o *outside) (ca.Root, error) {
+	switch cfg.Type {
 	case rootVaultPKI, rootVaultTransit:
 		return a.openRootInVault(cfg, policy, o.vault)
 	case rootUpstream:
 		return upstreamroot.New(upstreamroot.Config{Client: upstreamv1.NewUpstreamClient(o.upstream), Policy: policy})
 	}
-	sealer, err := a.sealer(cfg.Root.Passphrase)
+	sealer, err := a.sealer(cfg.Passphrase)
 	if err != nil {
-		return nil, fmt.Errorf("root.passphrase: %w", err)
+		return nil, fmt.Errorf("root's passphrase: %w", err)
 	}
-	root, err := local.Open(local.Config{Dir: cfg.Root.Dir, Sealer: sealer, Policy: policy})
+	root, err := local.Open(local.Config{Dir: cfg.Dir, Sealer: sealer, Policy: policy})
 	if err != nil {
 		return nil, fmt.Errorf("root: %w", err)
 	}
@@ -82,14 +82,14 @@ func (a *app) openRoot(cfg config, policy fips.Policy, o *outside) (ca.Root, err
 }
 
 // openRootInVault opens the root in Vault; nil where the root is not there.
-func (a *app) openRootInVault(cfg config, policy fips.Policy, v *vault.Client) (ca.Root, error) {
-	switch cfg.Root.Type {
+func (a *app) openRootInVault(cfg rootConfig, policy fips.Policy, v *vault.Client) (ca.Root, error) {
+	switch cfg.Type {
 	case rootVaultPKI:
-		return vaultroot.NewPKI(vaultroot.PKIConfig{Client: v, Mount: cfg.Root.Mount, Issuer: cfg.Root.Issuer, Policy: policy})
+		return vaultroot.NewPKI(vaultroot.PKIConfig{Client: v, Mount: cfg.Mount, Issuer: cfg.Issuer, Policy: policy})
 	case rootVaultTransit:
 		return vaultroot.NewTransit(vaultroot.TransitConfig{
-			Client: v, Mount: cfg.Root.Mount, Key: cfg.Root.Key, Version: cfg.Root.KeyVersion, Policy: policy,
-			Anchor: func() (*x509.Certificate, error) { return local.ReadCertificate(cfg.Root.Dir) },
+			Client: v, Mount: cfg.Mount, Key: cfg.Key, Version: cfg.KeyVersion, Policy: policy,
+			Anchor: func() (*x509.Certificate, error) { return local.ReadCertificate(cfg.Dir) },
 		})
 	}
 	return nil, nil
@@ -130,10 +130,27 @@ func (a *app) sealer(p passphraseConfig) (file.Sealer, error) {
 	return file.NewPassphraseSealer(passphrase)
 }
 
-// findRoot is the root of a server that starts. One that is not there stops no
-// start: issuing goes on while the intermediate lives, and the root may come back.
-// One that is there and suspicious does.
-func (a *app) findRoot(cfg config, policy fips.Policy, o *outside, log *slog.Logger) (ca.Root, error) {
+// findRoots are the roots of a server that starts: that of the anchor that signs, and
+// that of the one which shall.
+func (a *app) findRoots(cfg config, policy fips.Policy, o *outside, log *slog.Logger) ([]ca.Root, error) {
+	var roots []ca.Root
+	for _, root := range []rootConfig{cfg.Root, cfg.NextRoot} {
+		if root == (rootConfig{}) {
+			continue
+		}
+		found, err := a.findRoot(root, policy, o, log)
+		if err != nil {
+			return nil, err
+		}
+		roots = append(roots, found)
+	}
+	return roots, nil
+}
+
+// findRoot is one of them. One that is not there stops no start: issuing goes on while
+// the intermediate lives, and the root may come back. One that is there and suspicious
+// does.
+func (a *app) findRoot(cfg rootConfig, policy fips.Policy, o *outside, log *slog.Logger) (ca.Root, error) {
 	root, err := a.openRoot(cfg, policy, o)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

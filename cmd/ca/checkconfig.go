@@ -47,7 +47,7 @@ func (a *app) checkRoot(ctx context.Context, cfg config) []checkResult {
 	if cfg.Root.Type == rootLocal {
 		policy, err := fips.PolicyByName(cfg.FIPS.Profile)
 		if err == nil {
-			_, err = a.openRoot(cfg, policy, nil)
+			_, err = a.openRoot(cfg.Root, policy, nil)
 		}
 		files := checkResult{"root", "root-files", ca.LevelOK, cfg.Root.Dir, ""}
 		if err != nil {
@@ -81,7 +81,7 @@ func (a *app) checkUpstream(ctx context.Context, cfg config) checkResult {
 			return nil, err
 		}
 		defer o.close() //nolint:errcheck // nothing is in flight any more
-		root, err := a.openRoot(cfg, policy, o)
+		root, err := a.openRoot(cfg.Root, policy, o)
 		if err != nil {
 			return nil, err
 		}

@@ -26,7 +26,11 @@ type config struct {
 	AdminSocket  string             `yaml:"adminSocket" json:"adminSocket"`
 	Ops          opsConfig          `yaml:"ops" json:"ops"`
 	FIPS         fipsConfig         `yaml:"fips" json:"fips"`
-	Root         rootConfig         `yaml:"root" json:"root"`
+	Root         rootConfig         `yaml:"root" json:"root,omitzero"`
+	NextRoot     rootConfig         `yaml:"nextRoot" json:"nextRoot,omitzero"`
+	Zone         zoneConfig         `yaml:"zone" json:"zone"`
+	Primary      primaryConfig      `yaml:"primary" json:"primary,omitzero"`
+	Zones        zonesConfig        `yaml:"zones" json:"zones,omitzero"`
 	Keys         keysConfig         `yaml:"keys" json:"keys"`
 	Vault        vaultConfig        `yaml:"vault" json:"vault,omitzero"`
 	Upstream     upstreamConfig     `yaml:"upstream" json:"upstream"`
@@ -260,8 +264,17 @@ func (c *config) fillPaths() {
 	if c.AdminSocket == "" {
 		c.AdminSocket = c.DataDir + "/admin.sock"
 	}
-	if c.Root.Dir == "" && (c.Root.Type == rootLocal || c.Root.Type == rootVaultTransit) {
+	if c.isZone() && c.Root == (rootConfig{Type: rootLocal}) {
+		c.Root = rootConfig{} // nobody has written it
+	}
+	if c.Root.Dir == "" && c.Root.keepsFiles() {
 		c.Root.Dir = c.DataDir + "/root"
+	}
+	if c.NextRoot.Dir == "" && c.NextRoot.keepsFiles() {
+		c.NextRoot.Dir = c.DataDir + "/next-root"
+	}
+	if c.Zone.Name == "" && !c.isZone() {
+		c.Zone.Name = primaryZone
 	}
 }
 

@@ -97,44 +97,24 @@ func (v vaultConfig) build(now func() time.Time) vault.Config {
 
 // usesVault tells whether anything of the configuration is in Vault.
 func (c *config) usesVault() bool {
-	return c.Root.Type == rootVaultPKI || c.Root.Type == rootVaultTransit || c.Keys.Store == keysVaultTransit || c.Keys.KEK != kekConfig{}
+	return c.Root.isInVault() || c.NextRoot.isInVault() || c.Keys.Store == keysVaultTransit || c.Keys.KEK != kekConfig{}
 }
 
 // usesUpstream tells whether anything of the configuration is behind ca-upstream.
 func (c *config) usesUpstream() bool {
-	return c.Root.Type == rootUpstream || c.Keys.Store == keysUpstream
+	return c.Root.Type == rootUpstream || c.NextRoot.Type == rootUpstream || c.Keys.Store == keysUpstream
 }
 
 // rootProblems holds root, keys and vault to each other: what a type does not
 // read must not be there, because somebody believes that it has an effect.
 func (c *config) rootProblems(add addProblem) {
-	switch c.Root.Type {
-	case rootLocal:
-		c.Root.Passphrase.problems("root.passphrase", add)
-		refuseSet(add, "root", "a local root", map[string]string{"mount": c.Root.Mount, "issuer": c.Root.Issuer, "key": c.Root.Key})
-	case rootVaultPKI:
-		mountProblem(add, "root.mount", c.Root.Mount)
-		if c.Root.Issuer != "" {
-			nameProblem(add, "root.issuer", c.Root.Issuer)
+	if !c.isZone() {
+		c.Root.problems("root", add)
+		if c.NextRoot != (rootConfig{}) {
+			c.NextRoot.problems("nextRoot", add)
 		}
-		refuseSet(add, "root", "a root in Vault's PKI engine", map[string]string{"key": c.Root.Key, "passphrase": c.Root.Passphrase.source()})
-	case rootVaultTransit:
-		mountProblem(add, "root.mount", c.Root.Mount)
-		nameProblem(add, "root.key", c.Root.Key)
-		if c.Root.KeyVersion < 1 {
-			add("root.keyVersion", "name the version of the key that the root's certificate is for, such as 1")
-		}
-		refuseSet(add, "root", "a root key in Vault's transit engine", map[string]string{"issuer": c.Root.Issuer, "passphrase": c.Root.Passphrase.source()})
-	case rootUpstream:
-		refuseSet(add, "root", "a root behind ca-upstream", map[string]string{
-			"mount": c.Root.Mount, "issuer": c.Root.Issuer, "key": c.Root.Key, "passphrase": c.Root.Passphrase.source(),
-		})
-	default:
-		add("root.type", "%q is none of %s, %s, %s, %s", c.Root.Type, rootLocal, rootVaultPKI, rootVaultTransit, rootUpstream)
 	}
-	if c.Root.Type != rootVaultTransit && c.Root.KeyVersion != 0 {
-		add("root.keyVersion", "only a root of type %s has it", rootVaultTransit)
-	}
+	c.zoneProblems(add)
 	c.keysProblems(add)
 	c.vaultProblems(add)
 	switch {
@@ -145,14 +125,52 @@ func (c *config) rootProblems(add addProblem) {
 	}
 }
 
+// problems are those of one root; section is root or nextRoot.
+func (r rootConfig) problems(section string, add addProblem) {
+	switch r.Type {
+	case rootLocal:
+		r.Passphrase.problems(section+".passphrase", add)
+		refuseSet(add, section, "a local root", map[string]string{"mount": r.Mount, "issuer": r.Issuer, "key": r.Key})
+	case rootVaultPKI:
+		mountProblem(add, section+".mount", r.Mount)
+		if r.Issuer != "" {
+			nameProblem(add, section+".issuer", r.Issuer)
+		}
+		refuseSet(add, section, "a root in Vault's PKI engine", map[string]string{"key": r.Key, "passphrase": r.Passphrase.source()})
+	case rootVaultTransit:
+		mountProblem(add, section+".mount", r.Mount)
+		nameProblem(add, section+".key", r.Key)
+		if r.KeyVersion < 1 {
+			add(section+".keyVersion", "name the version of the key that the root's certificate is for, such as 1")
+		}
+		refuseSet(add, section, "a root key in Vault's transit engine", map[string]string{"issuer": r.Issuer, "passphrase": r.Passphrase.source()})
+	case rootUpstream:
+		refuseSet(add, section, "a root behind ca-upstream", map[string]string{
+			"mount": r.Mount, "issuer": r.Issuer, "key": r.Key, "passphrase": r.Passphrase.source(),
+		})
+	default:
+		add(section+".type", "%q is none of %s, %s, %s, %s", r.Type, rootLocal, rootVaultPKI, rootVaultTransit, rootUpstream)
+	}
+	if r.Type != rootVaultTransit && r.KeyVersion != 0 {
+		add(section+".keyVersion", "only a root of type %s has it", rootVaultTransit)
+	}
+}
+
+// keepsFiles tells whether something of the root is in a directory.
+func (r rootConfig) keepsFiles() bool { return r.Type == rootLocal || r.Type == rootVaultTransit }
+
+func (r rootConfig) isInVault() bool { return r.Type == rootVaultPKI || r.Type == rootVaultTransit }
+
 func (c *config) keysProblems(add addProblem) {
 	k := c.Keys
 	switch {
 	case k.Store == keysVaultTransit:
 		mountProblem(add, "keys.mount", k.Mount)
 		nameProblem(add, "keys.prefix", k.Prefix)
-		if own := k.Prefix + "intermediate-"; c.Root.Type == rootVaultTransit && c.Root.Mount == k.Mount && strings.HasPrefix(c.Root.Key, own) {
-			add("keys.prefix", "the policy for keys that begin with %s would reach the root's own, %s: choose another prefix", own, c.Root.Key)
+		for _, root := range []rootConfig{c.Root, c.NextRoot} {
+			if own := k.Prefix + "intermediate-"; root.Type == rootVaultTransit && root.Mount == k.Mount && strings.HasPrefix(root.Key, own) {
+				add("keys.prefix", "the policy for keys that begin with %s would reach the root's own, %s: choose another prefix", own, root.Key)
+			}
 		}
 		refuseSet(add, "keys", "a store in Vault", map[string]string{"passphrase": k.Passphrase.source(), "kek": k.KEK.Mount + k.KEK.Key})
 	case k.Store == keysUpstream:

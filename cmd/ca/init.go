@@ -248,7 +248,7 @@ func (a *app) firstSupply(ctx context.Context, cfg config, policy fips.Policy, s
 		return ca.Supply{}, err
 	}
 	defer o.close() //nolint:errcheck // nothing is in flight any more
-	root, err := a.openRoot(cfg, policy, o)
+	root, err := a.openRoot(cfg.Root, policy, o)
 	if err != nil {
 		return ca.Supply{}, err
 	}
@@ -256,7 +256,7 @@ func (a *app) firstSupply(ctx context.Context, cfg config, policy fips.Policy, s
 	if err != nil {
 		return ca.Supply{}, err
 	}
-	custodian, err := openCustodian(cfg, policy, store, root, keys)
+	custodian, err := openCustodian(cfg, policy, store, ca.OneOf(root), keys)
 	if err != nil {
 		return ca.Supply{}, err
 	}

@@ -296,7 +296,7 @@ func (a *app) findUpstreamRoot(ctx context.Context, o *initOptions, r rootReques
 		return nil, err
 	}
 	defer outside.close() //nolint:errcheck // nothing is in flight any more
-	root, err := a.openRoot(o.config, r.policy, outside)
+	root, err := a.openRoot(o.config.Root, r.policy, outside)
 	if err != nil {
 		return nil, err
 	}

@@ -27,6 +27,7 @@ type instance struct {
 	current   atomic.Pointer[authn.Authenticator] // a reload replaces it
 	serving   *servingCertificate
 	upkeep    *upkeep
+	following *following
 
 	outside      *outside
 	vaultMetrics *vaultMetrics
@@ -48,14 +49,18 @@ func (i *instance) open(a *app, log *slog.Logger) error {
 		return err
 	}
 	db := filepath.Join(i.config.DataDir, "db")
-	if _, err := os.Lstat(db); errors.Is(err, fs.ErrNotExist) {
+	if i.config.isZone() {
+		if err := makeZoneDir(i.config); err != nil {
+			return err
+		}
+	} else if _, err := os.Lstat(db); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("there is no authority in %s: make one with ca init, or restore %s from a backup", i.config.DataDir, db)
 	}
 	i.vaultMetrics = newVaultMetrics()
 	if i.outside, err = a.connect(i.config, i.vaultMetrics.observe); err != nil {
 		return err
 	}
-	root, err := a.findRoot(i.config, i.module.Policy(), i.outside, log)
+	roots, err := a.findRoots(i.config, i.module.Policy(), i.outside, log)
 	if err != nil {
 		return err
 	}
@@ -66,9 +71,13 @@ func (i *instance) open(a *app, log *slog.Logger) error {
 	if i.store, err = sqlite.Open(sqlite.Config{Dir: db}); err != nil {
 		return err
 	}
-	if i.custodian, err = openCustodian(i.config, i.module.Policy(), i.store, root, keys); err != nil {
+	if err := i.openFollowing(a, log, keys, roots); err != nil {
 		return err
 	}
+	if i.custodian, err = openCustodian(i.config, i.module.Policy(), i.store, i.following.rootFor, keys); err != nil {
+		return err
+	}
+	i.following.use(i.custodian)
 	i.authority, err = ca.NewAuthority(ca.AuthorityConfig{
 		FIPS: i.module.Policy(), Policy: policy, Recorder: i.store, Now: a.now, Gate: i.module.Err,
 	})
@@ -93,14 +102,14 @@ func (i *instance) open(a *app, log *slog.Logger) error {
 	return nil
 }
 
-// openCustodian makes the custodian over root, keys and state.
-func openCustodian(cfg config, policy fips.Policy, store *sqlite.Store, root ca.Root, keys ca.KeyStore) (*ca.Custodian, error) {
+// openCustodian makes the custodian over roots, keys and state.
+func openCustodian(cfg config, policy fips.Policy, store *sqlite.Store, roots ca.RootFor, keys ca.KeyStore) (*ca.Custodian, error) {
 	domain, err := cfg.domain()
 	if err != nil {
 		return nil, err
 	}
 	return ca.NewCustodian(ca.CustodianConfig{
-		TrustDomain: domain, Roots: ca.OneOf(root), Keys: keys, State: store, Events: store,
+		TrustDomain: domain, Roots: roots, Keys: keys, State: store, Events: store,
 		Policy: policy, Lifetime: time.Duration(cfg.Intermediate.Lifetime),
 	})
 }
@@ -121,7 +130,7 @@ func (i *instance) close() error {
 	if current := i.current.Load(); current != nil {
 		current.Close()
 	}
-	err := i.outside.close()
+	err := errors.Join(i.following.close(), i.outside.close())
 	if i.store != nil {
 		err = errors.Join(err, i.store.Close())
 	}

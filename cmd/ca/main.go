@@ -109,7 +109,7 @@ Run it:      ca serve --config /etc/kedge/ca.yaml`,
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkOutput() }
 	root.AddCommand(
 		newInitCommand(a), newDevCommand(a), newServeCommand(a), newConfigCommand(a), newIntermediateCommand(a), newRepairCommand(a),
-		newRotateCommand(a), newHaltCommand(a), newResumeCommand(a),
+		newZonesCommand(a), newRotateCommand(a), newHaltCommand(a), newResumeCommand(a),
 		newIssueCommand(a), newRenewCommand(a), newInspectCommand(a), newVerifyCommand(a),
 		newAuditCommand(a), newBundleCommand(a), newCheckCommand(a), newFIPSCommand(a), newTokenCommand(a), newVaultCommand(a), newVersionCommand(a),
 	)

@@ -22,7 +22,7 @@ import (
 var _ admin.Operations = (*server)(nil)
 
 // Status implements admin.Operations.
-func (s *server) Status(context.Context) (*kedgev1.StatusResponse, error) {
+func (s *server) Status(ctx context.Context) (*kedgev1.StatusResponse, error) {
 	now := s.app.now()
 	supply := s.upkeep.status()
 	report := s.report(now, nil)
@@ -56,6 +56,10 @@ func (s *server) Status(context.Context) (*kedgev1.StatusResponse, error) {
 	if current := s.serving.current.Load(); current != nil {
 		out.ServerCertificateNotAfter = timestamppb.New(current.leaf.NotAfter)
 	}
+	if s.zonesListener != nil {
+		out.Listeners = append(out.Listeners, &kedgev1.Listener{Name: "zones", Address: s.zonesListener.Addr().String()})
+	}
+	out.Membership = s.encodeMembership(ctx)
 	for _, k := range s.current.Load().KeyStats() {
 		out.KeySources = append(out.KeySources, encodeKeySource(k))
 	}
@@ -200,10 +204,13 @@ func (c config) checkReload(next config) error {
 	var changed []error
 	for name, same := range map[string]bool{
 		"trustDomain": c.TrustDomain == next.TrustDomain, "dataDir": c.DataDir == next.DataDir, "listen": c.Listen == next.Listen,
-		"minTLS": c.MinTLS == next.MinTLS, "adminSocket": c.AdminSocket == next.AdminSocket, "ops": c.Ops == next.Ops, "bundleEndpoint": c.BundleEndpoint == next.BundleEndpoint,
-		"fips": c.FIPS == next.FIPS, "root": c.Root == next.Root, "keys": c.Keys == next.Keys, "vault": c.Vault == next.Vault, "upstream": c.Upstream == next.Upstream, "intermediate": c.Intermediate == next.Intermediate,
-		"limits": c.Limits == next.Limits, "linkerd": c.Linkerd == next.Linkerd,
-		"rotation": c.Rotation.equal(next.Rotation),
+		"minTLS": c.MinTLS == next.MinTLS, "adminSocket": c.AdminSocket == next.AdminSocket, "ops": c.Ops == next.Ops,
+		"bundleEndpoint": c.BundleEndpoint == next.BundleEndpoint, "linkerd": c.Linkerd == next.Linkerd,
+		"fips": c.FIPS == next.FIPS, "root": c.Root == next.Root, "nextRoot": c.NextRoot == next.NextRoot,
+		"keys": c.Keys == next.Keys, "vault": c.Vault == next.Vault, "upstream": c.Upstream == next.Upstream,
+		"zone": c.Zone == next.Zone, "zones": c.Zones == next.Zones, "primary": c.Primary == next.Primary,
+		"rotation": c.Rotation.equal(next.Rotation), "intermediate": c.Intermediate == next.Intermediate,
+		"limits": c.Limits == next.Limits,
 	} {
 		if !same {
 			changed = append(changed, fmt.Errorf("%s cannot change without a restart", name))

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"text/tabwriter"
 	"time"
@@ -30,6 +31,8 @@ func (s *server) Repair(ctx context.Context, dryRun bool) (*kedgev1.RepairRespon
 	end := bundle.Active().NotAfter
 	if now.Before(end) {
 		out.Steps = append(out.Steps, fmt.Sprintf("active anchor lives until %s: nothing to do", end.UTC().Format(time.RFC3339)))
+	} else if s.config.isZone() {
+		return nil, ca.Refuse(ca.ReasonNoPrimary, "active anchor expired at %s: repair the primary, and this zone follows it", end.UTC().Format(time.RFC3339))
 	} else {
 		step, err := s.repairRoot(ctx, now, bundle.Active(), dryRun)
 		if err != nil {
@@ -47,8 +50,10 @@ func (s *server) Repair(ctx context.Context, dryRun bool) (*kedgev1.RepairRespon
 	if dryRun {
 		return out, nil
 	}
-	if err := s.upkeep.tick(ctx, true); err != nil {
-		return nil, err
+	if !isUsable(s.authority.Intermediate(), now) { // taking a new root's bundle has made one
+		if err := s.upkeep.tick(ctx, true); err != nil {
+			return nil, err
+		}
 	}
 	return out, s.serving.renew(ctx)
 }
@@ -65,21 +70,18 @@ func (s *server) repairRoot(ctx context.Context, now time.Time, expired *x509.Ce
 	if dryRun {
 		return s.foreseeRoot(ctx, now)
 	}
-	err = s.upkeep.alone(func() error {
-		anchor, err := s.replaceRoot(ctx, now, expired)
-		if err == nil {
-			step = "published " + describeAnchor(anchor)
-		}
-		return err
-	})
-	return step, err
+	anchor, err := s.replaceRoot(ctx, now, expired)
+	if err != nil {
+		return "", err
+	}
+	return "published " + describeAnchor(anchor), nil
 }
 
 // foreseeRoot says what a repair would publish, and makes nothing. A root that is
 // there already, in Vault or from a repair that was cut off, is taken as it is: the
 // operator compares its fingerprint with what was made.
 func (s *server) foreseeRoot(ctx context.Context, now time.Time) (string, error) {
-	root, err := s.app.openRoot(s.config, s.module.Policy(), s.outside)
+	root, err := s.app.openRoot(s.config.Root, s.module.Policy(), s.outside)
 	if err != nil {
 		return "", err
 	}
@@ -110,14 +112,70 @@ func (s *server) noSuccessor() error {
 
 // replaceRoot publishes a new root in the place of the expired one: a local root is
 // made here, one in Vault was made there before. When an earlier call was cut off
-// in between, it goes on from there.
+// in between, it goes on from there. It is published on the chain, where every zone
+// finds it; an authority without a chain stores it alone.
 func (s *server) replaceRoot(ctx context.Context, now time.Time, expired *x509.Certificate) (*x509.Certificate, error) {
 	anchor, err := s.successor(ctx, now, expired)
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.custodian.ReplaceExpired(ctx, now, anchor)
-	return anchor, err
+	held, err := s.custodian.Held(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.following.leading.get(); err != nil {
+		if len(held.Signed) > 0 {
+			return nil, err
+		}
+		return anchor, s.upkeep.alone(func() error {
+			_, err := s.custodian.ReplaceExpired(ctx, now, anchor)
+			return err
+		})
+	}
+	return anchor, s.publishRepaired(ctx, anchor)
+}
+
+// repairPatience is longer than a primary that has started waits for its replicas.
+const repairPatience = 20 * time.Second
+
+// publishRepaired publishes the new root and takes it in this process.
+func (s *server) publishRepaired(ctx context.Context, anchor *x509.Certificate) error {
+	ctx, cancel := context.WithTimeout(ctx, repairPatience)
+	defer cancel()
+	f, err := s.openFollower()
+	if err != nil {
+		return err
+	}
+	for {
+		// A primary that has just started waits for reports; its own may be the one.
+		err := errors.Join(f.Report(ctx), s.following.leading.replaceExpired(ctx, anchor))
+		if err == nil {
+			break
+		}
+		if ca.ReasonOf(err) != ca.ReasonNotReady || ctx.Err() != nil {
+			return err
+		}
+		wait(ctx, time.Second)
+	}
+	have, err := f.Have(ctx)
+	if err != nil {
+		return err
+	}
+	d, err := s.following.leading.Follow(ctx, have)
+	if err != nil {
+		return err
+	}
+	return f.Take(ctx, d)
+}
+
+// wait waits for d, or until ctx ends.
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
 }
 
 func (s *server) successor(ctx context.Context, now time.Time, expired *x509.Certificate) (*x509.Certificate, error) {
@@ -141,7 +199,7 @@ func (s *server) successor(ctx context.Context, now time.Time, expired *x509.Cer
 // successorElsewhere is the root that is there now. A key in transit gets another
 // certificate, which nobody else can make.
 func (s *server) successorElsewhere(ctx context.Context, now time.Time, domain ca.TrustDomain) (*x509.Certificate, error) {
-	root, err := s.app.openRoot(s.config, s.module.Policy(), s.outside)
+	root, err := s.app.openRoot(s.config.Root, s.module.Policy(), s.outside)
 	if err != nil {
 		return nil, err
 	}

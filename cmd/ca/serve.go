@@ -22,7 +22,8 @@ func newServeCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server",
-		Long: `Runs the certificate authority that ca init made. SIGHUP reads the configuration
+		Long: `Runs the certificate authority that ca init made, or, with the section primary, a
+replica of a zone, which joins its primary at the first start. SIGHUP reads the configuration
 again, SIGTERM drains: no request in flight fails. The log is JSON on standard
 error. The server starts, and lets an operator in by its local socket, even when
 every certificate has expired; it then issues nothing until ca repair.`,
@@ -115,12 +116,15 @@ func (s *server) run(ctx context.Context) error {
 	if err := s.remember(ctx, s.app.now()); err != nil {
 		return err
 	}
+	if err := s.settle(ctx); err != nil {
+		return err
+	}
 	if err := s.firstTick(ctx); err != nil {
 		if errors.Is(err, ca.ErrForeignState) {
 			return fmt.Errorf("%w; correct trustDomain, or give this trust domain a dataDir of its own with ca init", err)
 		}
 		// An authority that exists serves its operator whatever has expired.
-		if ca.ReasonOf(err) == ca.ReasonNotFound && s.authority.Bundle() == nil {
+		if ca.ReasonOf(err) == ca.ReasonNotFound && s.authority.Bundle() == nil && !s.config.isZone() {
 			return err
 		}
 		s.log.Error("no new intermediate", "error", err)

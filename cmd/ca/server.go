@@ -38,12 +38,13 @@ type server struct {
 	reloading  sync.Mutex     // one reload at a time
 	gate       *api.Gate
 	front      *api.Server
+	zones      *api.Server // nil where no zones are served
 	admin      *grpc.Server
 	ops        *http.Server
 	linkerd    linkerdDoor
 	endpoint   *bundleEndpoint // nil if there is none
 
-	tls, adminSocket, opsListener net.Listener
+	tls, adminSocket, opsListener, zonesListener net.Listener
 }
 
 // listen makes every listener, so that an address that is taken is found before
@@ -55,6 +56,9 @@ func (s *server) listen() error {
 		return fmt.Errorf("metrics: %w", err)
 	}
 	if err := s.makeFront(metrics); err != nil {
+		return err
+	}
+	if err := s.makeZones(metrics); err != nil {
 		return err
 	}
 	if err := s.makeAdmin(); err != nil {
@@ -74,6 +78,11 @@ func (s *server) listen() error {
 	}
 	if s.opsListener, err = net.Listen("tcp", s.config.Ops.Listen); err != nil {
 		return fmt.Errorf("ops.listen: %w", err)
+	}
+	if s.zones != nil {
+		if s.zonesListener, err = net.Listen("tcp", s.config.Zones.Listen); err != nil {
+			return fmt.Errorf("zones.listen: %w", err)
+		}
 	}
 	s.endpoint, err = s.openBundleEndpoint()
 	return err
@@ -143,7 +152,7 @@ func (s *server) tlsConfig(protocols []string, auth fips.ClientAuth, certificate
 	c := fips.ServerTLSConfig{
 		Certificate: certificate, NextProtos: protocols, ClientAuth: auth, MinVersion: minTLSVersion(s.config), Now: s.app.now,
 	}
-	if auth != fips.NoClientCert {
+	if auth != fips.NoClientCert && auth != fips.RequireKey {
 		empty := x509.NewCertPool()
 		c.ClientCAs = func() *x509.CertPool {
 			if bundle := s.authority.Bundle(); bundle != nil {
@@ -162,6 +171,13 @@ func (s *server) makeAdmin() error {
 	}
 	s.admin = grpc.NewServer(grpc.Creds(admin.Credentials()), grpc.WaitForHandlers(true),
 		grpc.UnaryInterceptor(admin.UnaryInterceptor(s.log)), grpc.StreamInterceptor(admin.StreamInterceptor(s.log)))
+	var zones admin.Zones // none in a zone
+	if s.following.leading != nil {
+		zones = s.following.leading
+	}
+	if err := admin.RegisterZones(s.admin, zones, s.app.now); err != nil {
+		return err
+	}
 	return admin.Register(s.admin, admin.Config{
 		Records: s.store, Tokens: s.store, Events: s.store, Operations: s, Domain: domain, Now: s.app.now, Poll: 500 * time.Millisecond,
 	})
@@ -186,7 +202,7 @@ func (s *server) makeOps(registry *prometheus.Registry) error {
 
 // start serves in the background. The channel gives the first listener's failure.
 func (s *server) start(ctx context.Context) <-chan error {
-	failed := make(chan error, 5)
+	failed := make(chan error, 6)
 	s.setServing()
 	for server, listener := range s.fronts() {
 		go func() { failed <- server.Serve(listener) }()
@@ -202,7 +218,14 @@ func (s *server) start(ctx context.Context) <-chan error {
 	if s.endpoint != nil {
 		go func() { failed <- s.endpoint.serve() }()
 	}
-	background := []func(context.Context){s.upkeep.run, s.reloadOnHangup, s.selfTestDaily, s.followHealth, tuneMemory}
+	if s.zones != nil {
+		s.zones.SetServing(true)
+		go func() { failed <- s.zones.Serve(s.zonesListener) }()
+	}
+	background := []func(context.Context){s.upkeep.run, s.follow, s.reloadOnHangup, s.selfTestDaily, s.followHealth, tuneMemory}
+	if s.following.leading != nil {
+		background = append(background, s.following.leading.run)
+	}
 	if s.outside.vault != nil {
 		background = append(background, s.outside.vault.Run)
 	}
@@ -246,6 +269,9 @@ func (s *server) followHealth(ctx context.Context) {
 func (s *server) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(s.config.Limits.DrainTimeout))
 	defer cancel()
+	if s.zones != nil {
+		s.zones.Drain(ctx) // their streams end at once, and their calls are few
+	}
 	var drains sync.WaitGroup
 	for server := range s.fronts() {
 		drains.Go(func() {
@@ -265,7 +291,7 @@ func (s *server) stop() error {
 
 func (s *server) closeListeners() error {
 	var errs []error
-	for _, l := range []net.Listener{s.tls, s.adminSocket, s.opsListener, s.linkerd.listener} {
+	for _, l := range []net.Listener{s.tls, s.adminSocket, s.opsListener, s.zonesListener, s.linkerd.listener} {
 		if l != nil {
 			errs = append(errs, l.Close())
 		}

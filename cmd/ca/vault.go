@@ -144,7 +144,7 @@ func (a *app) openVaultBackends(cfg config) (*vaultBackends, error) {
 		}
 		b.client = o.vault
 	}
-	root, err := a.openRootInVault(cfg, policy, b.client)
+	root, err := a.openRootInVault(cfg.Root, policy, b.client)
 	if err != nil {
 		return nil, err
 	}
