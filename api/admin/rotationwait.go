@@ -110,6 +110,11 @@ func (s *rotations) Verify(ctx context.Context, _ *kedgev1.VerifyRotationRequest
 			})
 			continue
 		}
+		if len(r.Canary) == 0 {
+			answer.Results = append(answer.Results, &kedgev1.CanaryResult{
+				Zone: string(r.Zone), Replica: r.Replica, Detail: "it has made no handshake", At: timestamp(r.Received),
+			})
+		}
 		for _, id := range slices.SortedFunc(maps.Keys(r.Canary), func(a, b ca.AnchorID) int { return bytes.Compare(a[:], b[:]) }) {
 			answer.Results = append(answer.Results, &kedgev1.CanaryResult{
 				Zone: string(r.Zone), Replica: r.Replica, Anchor: id.String(), Ok: r.Canary[id] == "", Detail: r.Canary[id], At: timestamp(r.Received),

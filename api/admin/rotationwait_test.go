@@ -73,6 +73,11 @@ func TestVerifyWantsReportsAfterTheCall(t *testing.T) {
 		if looks > 2 {
 			v.Reports[0].Received = late
 			v.Reports[0].Canary = map[ca.AnchorID]string{w.Old: "", w.New: "unknown authority"}
+			if len(v.Reports) == 2 {
+				third := v.Reports[0]
+				third.Zone, third.Replica, third.Canary = "eu-3", "eu-3-a", nil
+				v.Reports = append(v.Reports, third)
+			}
 		}
 	})
 	answer, err := w.client.Verify(t.Context(), &kedgev1.VerifyRotationRequest{})
@@ -83,7 +88,7 @@ func TestVerifyWantsReportsAfterTheCall(t *testing.T) {
 		require.Equal(t, r.GetDetail() == "", r.GetOk())
 	}
 	require.Equal(t, map[string]string{
-		"eu-1-a " + w.Old.String(): "", "eu-1-a " + w.New.String(): "unknown authority", "eu-2-a ": "it has not reported since the call",
+		"eu-1-a " + w.Old.String(): "", "eu-1-a " + w.New.String(): "unknown authority", "eu-2-a ": "it has not reported since the call", "eu-3-a ": "it has made no handshake",
 	}, got)
 }
 

@@ -273,6 +273,7 @@ func (f *fakeRotation) Verify(context.Context, *kedgev1.VerifyRotationRequest) (
 	return &kedgev1.VerifyRotationResponse{Results: []*kedgev1.CanaryResult{
 		{Zone: "eu-1", Replica: "a", Anchor: fakeNew, Ok: true, At: after(0)},
 		{Zone: "eu-2", Replica: "b", Anchor: fakeNew, Detail: "unknown authority", At: after(0)},
+		{Zone: "us-1", Replica: "c", Detail: "it has not reported since the call"},
 	}}, nil
 }
 

@@ -21,7 +21,7 @@ func newRotateVerifyCommand(a *app, socket *string) *cobra.Command {
 		Short: "Make the replicas shake hands under each anchor now",
 		Long: `A canary is a short-lived certificate of a reserved identity under an anchor. Every
 replica of every zone shakes hands with it and verifies it by the bundle that it
-holds. Exit code 4 when a handshake fails.`,
+holds. Exit code 4 when a handshake fails, 3 when a replica makes none.`,
 		Example: "  ca rotate verify",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -52,12 +52,15 @@ func canaryInfoOf(r *kedgev1.CanaryResult) canaryInfo {
 func (a *app) printCanaries(results []*kedgev1.CanaryResult) error {
 	v := verdict{}
 	for _, r := range results {
-		if !r.GetOk() {
+		switch {
+		case r.GetAnchor() == "":
+			v.raise(exitAttention, "zone %s, replica %s: %s", r.GetZone(), r.GetReplica(), r.GetDetail())
+		case !r.GetOk():
 			v.raise(exitUnsafe, "zone %s, replica %s, anchor %.8s: %s", r.GetZone(), r.GetReplica(), r.GetAnchor(), r.GetDetail())
 		}
 	}
 	if len(results) == 0 {
-		v.raise(exitAttention, "no replica has reported a canary yet")
+		v.raise(exitAttention, "there is no replica")
 	}
 	err := a.print("RotationVerification", struct {
 		Verdict string       `json:"verdict"`
@@ -70,10 +73,13 @@ func (a *app) printCanaries(results []*kedgev1.CanaryResult) error {
 		fmt.Fprint(w, "ZONE\tREPLICA\tANCHOR\tHANDSHAKE\tMADE\n")
 		for _, r := range results {
 			outcome := "passed"
-			if !r.GetOk() {
+			switch {
+			case r.GetAnchor() == "":
+				outcome = printable(r.GetDetail())
+			case !r.GetOk():
 				outcome = "FAILED: " + printable(r.GetDetail())
 			}
-			fmt.Fprintf(w, "%s\t%s\t%.8s\t%s\t%s\n", printable(r.GetZone()), printable(r.GetReplica()), r.GetAnchor(), outcome, ago(timeAt(r.GetAt()), a.now()))
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", printable(r.GetZone()), printable(r.GetReplica()), firstOf(fmt.Sprintf("%.8s", r.GetAnchor()), "-"), outcome, ago(timeAt(r.GetAt()), a.now()))
 		}
 	})
 	return errors.Join(err, v.err())

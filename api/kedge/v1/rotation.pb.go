@@ -850,9 +850,10 @@ type CanaryResult struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Zone    string                 `protobuf:"bytes,1,opt,name=zone,proto3" json:"zone,omitempty"`
 	Replica string                 `protobuf:"bytes,2,opt,name=replica,proto3" json:"replica,omitempty"`
-	Anchor  string                 `protobuf:"bytes,3,opt,name=anchor,proto3" json:"anchor,omitempty"`
-	Ok      bool                   `protobuf:"varint,4,opt,name=ok,proto3" json:"ok,omitempty"`
-	Detail  string                 `protobuf:"bytes,5,opt,name=detail,proto3" json:"detail,omitempty"`
+	// Empty when there was no handshake; detail says why.
+	Anchor string `protobuf:"bytes,3,opt,name=anchor,proto3" json:"anchor,omitempty"`
+	Ok     bool   `protobuf:"varint,4,opt,name=ok,proto3" json:"ok,omitempty"`
+	Detail string `protobuf:"bytes,5,opt,name=detail,proto3" json:"detail,omitempty"`
 	// When it was made; absent when it never was.
 	At            *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=at,proto3" json:"at,omitempty"`
 	unknownFields protoimpl.UnknownFields
