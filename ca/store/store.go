@@ -109,10 +109,18 @@ type Marker interface {
 	Holds(ctx context.Context, m Mark) error
 }
 
+// States is implemented by stores that several replicas share.
+//
+// States returns the state of every replica that has one, by name.
+type States interface {
+	States(ctx context.Context) (map[string]ca.State, error)
+}
+
 // Durable is what the server's stores are: every implementation in this
 // repository.
 type Durable interface {
 	Store
 	Verifier
 	Marker
+	States
 }

@@ -55,6 +55,29 @@ func (r *Reader) Load(ctx context.Context) (ca.State, ca.Version, error) {
 	return state, version, nil
 }
 
+// States are the states of all replicas, by name.
+func (r *Reader) States(ctx context.Context) (states map[string]ca.State, err error) {
+	rows, err := r.query(ctx, "SELECT replica, body FROM replica_states")
+	if err != nil {
+		return nil, fmt.Errorf("reading states: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	states = make(map[string]ca.State)
+	for rows.Next() {
+		var name string
+		var body []byte
+		if err := rows.Scan(&name, &body); err != nil {
+			return nil, fmt.Errorf("reading states: %w", err)
+		}
+		var state ca.State
+		if err := json.Unmarshal(body, &state); err != nil {
+			return nil, fmt.Errorf("stored state of replica %q is damaged: %w", name, err)
+		}
+		states[name] = state
+	}
+	return states, rows.Err()
+}
+
 // Document implements the reading half of ca.Documents.
 func (r *Reader) Document(ctx context.Context, kind, name string) (ca.Document, error) {
 	if err := ca.CheckDocumentName(kind, name); err != nil {

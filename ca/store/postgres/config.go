@@ -94,6 +94,12 @@ func hostList(raw string) (hosts, rest string) {
 	return authority, scheme + "://" + user + path
 }
 
+// HasPassword tells whether the URL holds a password.
+func HasPassword(raw string) bool {
+	a, err := parseURL(raw)
+	return err == nil && a.password != ""
+}
+
 func parseURL(raw string) (address, error) {
 	if !strings.HasPrefix(raw, "postgres://") && !strings.HasPrefix(raw, "postgresql://") {
 		return address{}, errors.New("the URL does not begin with postgres://")

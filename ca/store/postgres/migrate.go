@@ -20,6 +20,9 @@ func migrate(ctx context.Context, db *sql.DB) error {
 		if err := updateSchema(ctx, tx); err != nil {
 			return err
 		}
+		if err := nameStore(ctx, tx); err != nil {
+			return err
+		}
 		return beginGeneration(ctx, tx)
 	})
 }
@@ -48,16 +51,23 @@ func updateSchema(ctx context.Context, tx *sql.Tx) error {
 	return err
 }
 
-// beginGeneration names a new store, counts this opening, and refuses a store whose
-// content is elsewhere.
-func beginGeneration(ctx context.Context, tx *sql.Tx) error {
+// nameStore names a new store.
+func nameStore(ctx context.Context, tx *sql.Tx) error {
 	name, err := ledger.NewName()
 	if err != nil {
 		return err
 	}
+	if _, err := tx.ExecContext(ctx, "INSERT INTO store (id, name, generation) VALUES (1, $1, 0) ON CONFLICT DO NOTHING", name); err != nil {
+		return fmt.Errorf("naming the store: %w", err)
+	}
+	return nil
+}
+
+// beginGeneration counts this opening, and refuses a store whose content is
+// elsewhere.
+func beginGeneration(ctx context.Context, tx *sql.Tx) error {
 	var movedTo sql.NullString
-	err = tx.QueryRowContext(ctx, `INSERT INTO store (id, name, generation) VALUES (1, $1, 1)
-		ON CONFLICT (id) DO UPDATE SET generation = store.generation + 1 RETURNING moved_to`, name).Scan(&movedTo)
+	err := tx.QueryRowContext(ctx, "UPDATE store SET generation = generation + 1 WHERE id = 1 RETURNING moved_to").Scan(&movedTo)
 	if err != nil {
 		return fmt.Errorf("counting this opening: %w", err)
 	}

@@ -7,8 +7,17 @@ import (
 	"github.com/kedge-ca/kedge/ca/store/schema"
 )
 
-// migrate brings the database to the schema of this program, in one transaction.
+// migrate brings the database to the schema of this program, in one transaction, and
+// counts the opening in another.
 func migrate(c *conn) error {
+	if err := updateSchema(c); err != nil {
+		return err
+	}
+	return c.transaction(func() error { return beginGeneration(c) })
+}
+
+// updateSchema also names a new store.
+func updateSchema(c *conn) error {
 	migrations, err := schema.Migrations(schema.SQLite())
 	if err != nil {
 		return err
@@ -29,19 +38,19 @@ func migrate(c *conn) error {
 		if _, err = c.exec("UPDATE schema_version SET version = ?", int64(len(migrations))); err != nil {
 			return err
 		}
-		return beginGeneration(c)
+		name, err := ledger.NewName()
+		if err != nil {
+			return err
+		}
+		_, err = c.exec("INSERT INTO store (id, name, generation) VALUES (1, ?, 0) ON CONFLICT DO NOTHING", name)
+		return err
 	})
 }
 
-// beginGeneration names a new store, counts this opening, and refuses a store whose
-// content is elsewhere.
+// beginGeneration counts this opening, and refuses a store whose content is
+// elsewhere.
 func beginGeneration(c *conn) error {
-	name, err := ledger.NewName()
-	if err != nil {
-		return err
-	}
-	rows, err := c.query(`INSERT INTO store (id, name, generation) VALUES (1, ?, 1)
-		ON CONFLICT (id) DO UPDATE SET generation = generation + 1 RETURNING moved_to`, name)
+	rows, err := c.query("UPDATE store SET generation = generation + 1 WHERE id = 1 RETURNING moved_to")
 	if err != nil {
 		return err
 	}
