@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,6 +70,7 @@ func TestChecks(t *testing.T) {
 	t.Run("server", func(t *testing.T) { testServerChecks(t, seen) })
 	t.Run("module", func(t *testing.T) { testModuleChecks(t, seen) })
 	t.Run("store", func(t *testing.T) { testStoreChecks(t, seen) })
+	t.Run("head", func(t *testing.T) { testHeadChecks(t, seen) })
 	t.Run("config", func(t *testing.T) { testConfigChecks(t, seen) })
 
 	raw, err := os.ReadFile("../../docs/checks.md")
@@ -229,8 +231,43 @@ func testStoreChecks(t *testing.T, seen checked) {
 		})
 	}
 	// A data directory that is not there yet is judged by where it will be.
-	missing := checkStore(config{DataDir: filepath.Join(t.TempDir(), "a", "b")})
+	missing := checkStore(t.Context(), config{DataDir: filepath.Join(t.TempDir(), "a", "b")})
 	require.NotContains(t, missing.Detail, "no such file")
+}
+
+// testHeadChecks puts a database back from a backup.
+func testHeadChecks(t *testing.T, seen checked) {
+	cfg := makeSite(t, at(time.Now())).config
+	check := func() string {
+		results := []checkResult{checkHead(t.Context(), cfg)}
+		seen.note(results)
+		return strings.Join(notWell(results), "")
+	}
+	require.Empty(t, check(), "nothing was noted yet")
+	note := func(write bool) {
+		s, err := cfg.makeStore(t.Context())
+		require.NoError(t, err)
+		defer func() { require.NoError(t, s.Close()) }()
+		if write {
+			require.NoError(t, s.Append(t.Context(), ca.Event{At: time.Now(), Actor: "uid:0", Action: "test"}))
+		}
+		(&headKeeper{dataDir: cfg.DataDir, store: s, log: slog.New(slog.DiscardHandler)}).note(t.Context())
+	}
+	note(true)
+	require.Empty(t, check())
+	backup, err := os.ReadFile(filepath.Join(cfg.databaseDir(), "kedge.db"))
+	require.NoError(t, err)
+	note(true)
+	require.Empty(t, check())
+	require.NoError(t, os.WriteFile(filepath.Join(cfg.databaseDir(), "kedge.db"), backup, 0o600))
+	require.Contains(t, check(), "fail store-current: the store is older than what this server has written: its log of events ends at ")
+	note(true)
+	note(true)
+	require.Contains(t, check(), "two servers have gone on from one copy", "and it does not go away by writing more")
+	require.NoError(t, os.WriteFile(headPath(cfg.DataDir), []byte("{"), 0o600))
+	require.Contains(t, check(), "fail store-current: "+headPath(cfg.DataDir)+" is damaged")
+	require.NoError(t, os.Remove(filepath.Join(cfg.databaseDir(), "kedge.db")))
+	require.Contains(t, check(), "no such file")
 }
 
 func testConfigChecks(t *testing.T, seen checked) {

@@ -37,7 +37,10 @@ func (a *app) checkConfig(ctx context.Context, path string) []checkResult {
 		}
 		results = append(results, r)
 	}
-	results = append(results, checkKeyFiles(cfg), checkStore(cfg))
+	results = append(results, checkKeyFiles(cfg), checkStore(ctx, cfg))
+	if cfg.refuseMissingStore() == nil {
+		results = append(results, checkHead(ctx, cfg))
+	}
 	return append(results, a.checkRoot(ctx, cfg)...)
 }
 
@@ -102,7 +105,7 @@ func checkKeyFiles(cfg config) checkResult {
 	var errs []error
 	keys := 0
 	for _, dir := range []string{cfg.DataDir, filepath.Join(cfg.DataDir, "db"), filepath.Join(cfg.DataDir, "keys"), cfg.Root.Dir} {
-		if dir == "" || filepath.Base(dir) == "keys" && (cfg.Keys.Store == keysVaultTransit || cfg.Keys.Store == keysUpstream) {
+		if dir == "" || dir == cfg.databaseDir() && cfg.Store.Type == storePostgres || filepath.Base(dir) == "keys" && (cfg.Keys.Store == keysVaultTransit || cfg.Keys.Store == keysUpstream) {
 			continue
 		}
 		if err := secretfile.CheckDir(dir); err != nil {
@@ -138,9 +141,13 @@ const (
 	enoughSpace = 256 << 20
 )
 
-// checkStore looks at the file system that the records are on.
-func checkStore(cfg config) checkResult {
-	dir := filepath.Join(cfg.DataDir, "db")
+// checkStore looks at the file system that the records are on, or asks the database
+// server how it keeps them.
+func checkStore(ctx context.Context, cfg config) checkResult {
+	if cfg.Store.Type == storePostgres {
+		return checkDatabase(ctx, cfg)
+	}
+	dir := cfg.databaseDir()
 	for {
 		_, err := os.Stat(dir)
 		if !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
@@ -153,6 +160,19 @@ func checkStore(cfg config) checkResult {
 		return checkResult{"config", "store-durable", ca.LevelFail, fmt.Sprintf("%s: %v", dir, err), "make it readable to the server's user"}
 	}
 	return judgeStore(dir, uint64(s.Type), s.Bavail*uint64(s.Bsize))
+}
+
+// checkDatabase opens the database, which refuses a server that does not sync.
+func checkDatabase(ctx context.Context, cfg config) checkResult {
+	r := checkResult{"config", "store-durable", ca.LevelOK, cfg.place() + " answers, and syncs what it commits", ""}
+	opened, err := cfg.readStore(ctx)
+	if err == nil {
+		err = opened.Close()
+	}
+	if err != nil {
+		r.fault(ca.LevelFail, err.Error(), "without a durable record nothing is issued; docs/operations.md says what the database needs")
+	}
+	return r
 }
 
 // judgeStore is pure; free is in bytes.

@@ -32,6 +32,7 @@ type config struct {
 	Primary      primaryConfig      `yaml:"primary" json:"primary,omitzero"`
 	Zones        zonesConfig        `yaml:"zones" json:"zones,omitzero"`
 	Keys         keysConfig         `yaml:"keys" json:"keys"`
+	Store        storeConfig        `yaml:"store" json:"store"`
 	Vault        vaultConfig        `yaml:"vault" json:"vault,omitzero"`
 	Upstream     upstreamConfig     `yaml:"upstream" json:"upstream"`
 	Intermediate intermediateConfig `yaml:"intermediate" json:"intermediate"`
@@ -157,6 +158,7 @@ func defaultConfig() config {
 		FIPS:         fipsConfig{Profile: "fips", Sunset: "warn"},
 		Root:         rootConfig{Type: rootLocal},
 		Keys:         keysConfig{Store: keysFile},
+		Store:        storeConfig{Type: storeSQLite},
 		Upstream:     noUpstream,
 		Intermediate: intermediateConfig{Lifetime: duration(7 * 24 * time.Hour)},
 		Profiles:     []profileConfig{{Name: "workload"}},

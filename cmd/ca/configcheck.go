@@ -52,6 +52,7 @@ func (c *config) problems() []problem {
 		add("keys.type", "%v", err)
 	}
 	c.rootProblems(add)
+	c.Store.problems(add)
 	c.policyProblems(add)
 	c.rotationProblems(add)
 	c.authnProblems(add)

@@ -13,7 +13,7 @@ import (
 
 	"github.com/kedge-ca/kedge/ca"
 	"github.com/kedge-ca/kedge/ca/keystore/secretfile"
-	"github.com/kedge-ca/kedge/ca/store/sqlite"
+	"github.com/kedge-ca/kedge/ca/store"
 	"github.com/kedge-ca/kedge/fips"
 )
 
@@ -71,6 +71,10 @@ ca vault policy prints.`,
 	f.StringVar(&o.configPath, "config", "", "where to write the configuration (default DATA-DIR/ca.yaml)")
 	f.StringVar(&o.config.Listen, "listen", o.config.Listen, "address of the TLS port, for the configuration")
 	o.vault.flags(f, &o.config)
+	f.StringVar(&o.config.Store.Type, "store", storeSQLite, "sqlite, or postgres for several servers")
+	f.StringVar(&o.config.Store.URL, "store-url", "", "postgres://user@host/database, without a password")
+	f.StringVar(&o.config.Store.URLFile, "store-url-file", "", "file with the URL, where it has a password")
+	f.StringVar(&o.config.Store.Replica, "replica", "", "name of this server among the replicas (default the host's name)")
 	f.StringSliceVar(&o.config.ServerNames, "server-name", nil, "host name or address that proxies use, for the configuration")
 	return cmd
 }
@@ -103,7 +107,7 @@ func (o *initOptions) complete() error {
 	if err := o.vault.complete(&o.config); err != nil {
 		return err
 	}
-	paths := []*string{&o.config.DataDir, &o.config.Root.Dir, &o.standbyDir, &o.configPath, &o.secretsDir,
+	paths := []*string{&o.config.DataDir, &o.config.Root.Dir, &o.standbyDir, &o.configPath, &o.secretsDir, &o.config.Store.URLFile,
 		&o.config.Root.Passphrase.File, &o.standby.File, &o.config.Keys.Passphrase.File}
 	for _, path := range append(paths, o.vault.paths(&o.config)...) {
 		if *path == "" {
@@ -221,6 +225,9 @@ func (a *app) makeAuthority(ctx context.Context, o *initOptions, policy fips.Pol
 		return ca.Supply{}, err
 	}
 	request := rootRequest{domain: domain, policy: policy, now: a.now()}
+	if err := o.config.Store.refuseInUse(ctx); err != nil {
+		return ca.Supply{}, err
+	}
 	if err := a.checkPlace(ctx, o, request); err != nil {
 		return ca.Supply{}, fmt.Errorf("making the root: %w", err)
 	}
@@ -234,15 +241,15 @@ func (a *app) makeAuthority(ctx context.Context, o *initOptions, policy fips.Pol
 	if err != nil {
 		return ca.Supply{}, fmt.Errorf("making the root: %w", err)
 	}
-	store, err := sqlite.Open(sqlite.Config{Dir: filepath.Join(o.config.DataDir, "db")})
+	opened, err := o.config.makeStore(ctx)
 	if err != nil {
 		return ca.Supply{}, err
 	}
-	supply, err := a.firstSupply(ctx, o.config, policy, store, anchors)
-	return supply, errors.Join(err, store.Close())
+	supply, err := a.firstSupply(ctx, o.config, policy, opened, anchors)
+	return supply, errors.Join(err, opened.Close())
 }
 
-func (a *app) firstSupply(ctx context.Context, cfg config, policy fips.Policy, store *sqlite.Store, anchors []ca.Anchor) (ca.Supply, error) {
+func (a *app) firstSupply(ctx context.Context, cfg config, policy fips.Policy, opened store.Durable, anchors []ca.Anchor) (ca.Supply, error) {
 	o, err := a.connect(cfg, nil)
 	if err != nil {
 		return ca.Supply{}, err
@@ -256,7 +263,7 @@ func (a *app) firstSupply(ctx context.Context, cfg config, policy fips.Policy, s
 	if err != nil {
 		return ca.Supply{}, err
 	}
-	custodian, err := openCustodian(cfg, policy, store, ca.OneOf(root), keys)
+	custodian, err := openCustodian(cfg, policy, opened, ca.OneOf(root), keys)
 	if err != nil {
 		return ca.Supply{}, err
 	}

@@ -25,6 +25,7 @@ func (o *initOptions) writeConfig() error {
 	file.addSection("upstream", c.Upstream.section())
 	file.addSection("keys", c.Keys.section())
 	file.addSection("root", c.Root.section())
+	file.addSection("store", c.Store.section())
 	file.addSection("authn", section{{Key: "joinTokens", Value: true}})
 	body, err := yaml.Marshal(yaml.MapSlice(file))
 	if err != nil {

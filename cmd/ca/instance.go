@@ -4,16 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
 	"github.com/kedge-ca/kedge/api/authn"
 	"github.com/kedge-ca/kedge/ca"
-	"github.com/kedge-ca/kedge/ca/store/sqlite"
+	"github.com/kedge-ca/kedge/ca/store"
 	"github.com/kedge-ca/kedge/fips"
 )
 
@@ -21,7 +18,7 @@ import (
 type instance struct {
 	config    config
 	module    *fips.Module
-	store     *sqlite.Store
+	store     store.Durable
 	custodian *ca.Custodian
 	authority *ca.Authority
 	current   atomic.Pointer[authn.Authenticator] // a reload replaces it
@@ -48,13 +45,12 @@ func (i *instance) open(a *app, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	db := filepath.Join(i.config.DataDir, "db")
 	if i.config.isZone() {
 		if err := makeZoneDir(i.config); err != nil {
 			return err
 		}
-	} else if _, err := os.Lstat(db); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no authority in %s: make one with ca init, or restore %s from a backup", i.config.DataDir, db)
+	} else if err := i.config.refuseMissingStore(); err != nil {
+		return err
 	}
 	i.vaultMetrics = newVaultMetrics()
 	if i.outside, err = a.connect(i.config, i.vaultMetrics.observe); err != nil {
@@ -68,7 +64,7 @@ func (i *instance) open(a *app, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	if i.store, err = sqlite.Open(sqlite.Config{Dir: db}); err != nil {
+	if i.store, err = i.config.openStore(log); err != nil {
 		return err
 	}
 	if err := i.openFollowing(a, log, keys, roots); err != nil {
@@ -103,13 +99,13 @@ func (i *instance) open(a *app, log *slog.Logger) error {
 }
 
 // openCustodian makes the custodian over roots, keys and state.
-func openCustodian(cfg config, policy fips.Policy, store *sqlite.Store, roots ca.RootFor, keys ca.KeyStore) (*ca.Custodian, error) {
+func openCustodian(cfg config, policy fips.Policy, opened store.Durable, roots ca.RootFor, keys ca.KeyStore) (*ca.Custodian, error) {
 	domain, err := cfg.domain()
 	if err != nil {
 		return nil, err
 	}
 	return ca.NewCustodian(ca.CustodianConfig{
-		TrustDomain: domain, Roots: roots, Keys: keys, State: store, Events: store,
+		TrustDomain: domain, Roots: roots, Keys: keys, State: opened, Events: opened,
 		Policy: policy, Lifetime: time.Duration(cfg.Intermediate.Lifetime),
 	})
 }

@@ -111,7 +111,7 @@ Run it:      ca serve --config /etc/kedge/ca.yaml`,
 		newInitCommand(a), newDevCommand(a), newServeCommand(a), newConfigCommand(a), newIntermediateCommand(a), newRepairCommand(a),
 		newZonesCommand(a), newRotateCommand(a), newHaltCommand(a), newResumeCommand(a),
 		newIssueCommand(a), newRenewCommand(a), newInspectCommand(a), newVerifyCommand(a),
-		newAuditCommand(a), newBundleCommand(a), newCheckCommand(a), newFIPSCommand(a), newTokenCommand(a), newVaultCommand(a), newVersionCommand(a),
+		newAuditCommand(a), newBundleCommand(a), newCheckCommand(a), newFIPSCommand(a), newTokenCommand(a), newVaultCommand(a), newStoreCommand(a), newVersionCommand(a),
 	)
 	return root
 }

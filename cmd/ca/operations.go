@@ -207,7 +207,7 @@ func (c config) checkReload(next config) error {
 		"minTLS": c.MinTLS == next.MinTLS, "adminSocket": c.AdminSocket == next.AdminSocket, "ops": c.Ops == next.Ops,
 		"bundleEndpoint": c.BundleEndpoint == next.BundleEndpoint, "linkerd": c.Linkerd == next.Linkerd,
 		"fips": c.FIPS == next.FIPS, "root": c.Root == next.Root, "nextRoot": c.NextRoot == next.NextRoot,
-		"keys": c.Keys == next.Keys, "vault": c.Vault == next.Vault, "upstream": c.Upstream == next.Upstream,
+		"keys": c.Keys == next.Keys, "store": c.Store == next.Store, "vault": c.Vault == next.Vault, "upstream": c.Upstream == next.Upstream,
 		"zone": c.Zone == next.Zone, "zones": c.Zones == next.Zones, "primary": c.Primary == next.Primary,
 		"rotation": c.Rotation.equal(next.Rotation), "intermediate": c.Intermediate == next.Intermediate,
 		"limits": c.Limits == next.Limits,

@@ -15,6 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
 
+	"github.com/kedge-ca/kedge/ca/store/postgres/postgrestest"
 	"github.com/kedge-ca/kedge/fips"
 	"github.com/kedge-ca/kedge/fips/fipstest"
 )
@@ -31,9 +32,20 @@ func TestMain(m *testing.M) {
 // A script finds a free address in $ADDR and makes a server with `exec ca dev … &`
 // and `serving DIR`.
 func TestScripts(t *testing.T) {
+	runScripts(t, "testdata/script", nil)
+}
+
+// TestStoreScripts are those that need a PostgreSQL server, at $URL.
+func TestStoreScripts(t *testing.T) {
+	url := postgrestest.Start(t).Database(t, "kedge")
+	runScripts(t, "testdata/storescript", map[string]string{"URL": url})
+}
+
+func runScripts(t *testing.T, dir string, more map[string]string) {
+	t.Helper()
 	bin := buildCA(t)
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			addr, err := freeAddr()
@@ -47,6 +59,9 @@ func TestScripts(t *testing.T) {
 			env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
 			env.Setenv("ADDR", addr)
 			env.Setenv("OPS", ops)
+			for name, value := range more {
+				env.Setenv(name, value)
+			}
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"serving": awaitServer, "perm": perm, "rotations": serveRotation, "code": exitCode},

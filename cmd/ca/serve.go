@@ -137,7 +137,8 @@ func (s *server) run(ctx context.Context) error {
 	if err := s.listen(); err != nil {
 		return errors.Join(err, s.closeListeners())
 	}
-	err := s.store.Append(ctx, ca.Event{At: s.app.now().UTC(), Actor: "system", Action: "server.start", Detail: map[string]string{"version": version}})
+	s.head = &headKeeper{dataDir: s.config.DataDir, store: s.store, now: s.app.now, log: s.log}
+	err := errors.Join(s.head.begin(ctx), s.store.Append(ctx, ca.Event{At: s.app.now().UTC(), Actor: "system", Action: "server.start", Detail: map[string]string{"version": version}}))
 	if ctx.Err() != nil { // stopped while it started: nothing has failed
 		return s.closeListeners()
 	}

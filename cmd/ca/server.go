@@ -43,6 +43,7 @@ type server struct {
 	ops        *http.Server
 	linkerd    linkerdDoor
 	endpoint   *bundleEndpoint // nil if there is none
+	head       *headKeeper
 
 	tls, adminSocket, opsListener, zonesListener net.Listener
 }
@@ -222,7 +223,7 @@ func (s *server) start(ctx context.Context) <-chan error {
 		s.zones.SetServing(true)
 		go func() { failed <- s.zones.Serve(s.zonesListener) }()
 	}
-	background := []func(context.Context){s.upkeep.run, s.follow, s.reloadOnHangup, s.selfTestDaily, s.followHealth, tuneMemory}
+	background := []func(context.Context){s.upkeep.run, s.follow, s.head.run, s.reloadOnHangup, s.selfTestDaily, s.followHealth, tuneMemory}
 	if s.following.leading != nil {
 		background = append(background, s.following.leading.run)
 	}
