@@ -94,7 +94,7 @@ func (p Plan) Abort(actor, reason string, now time.Time) (Plan, error) {
 // turnBack is the abort itself.
 func (p *Plan) turnBack(now time.Time) {
 	was := p.Phase
-	p.Since, p.Advanced = now, ""
+	p.Since, p.Evident, p.Advanced = now, time.Time{}, ""
 	switch was {
 	case Activating, Draining:
 		p.Phase = Aborting

@@ -26,9 +26,10 @@ type Journal interface {
 //
 // Reports returns the last report of every replica that is registered when it is
 // called, with Received zero where there is none yet. A replica that was removed stays,
-// with Removed, until its lease and its last leaf have ended. A replica is registered
-// before it is told which bundle is in force and under which anchor to sign: so
-// whoever may have been told something old is among those who are asked.
+// with Removed, until its lease and its last leaf have ended and the plan is over. A
+// replica is registered before it is told which bundle is in force and under which
+// anchor to sign: so whoever may have been told something old is among those who are
+// asked.
 //
 // Apply takes a step; it is idempotent, and a step that does not reach its zone is an
 // error that changes nothing. An *ca.Error of the class Malformed, Denied or Conflict
@@ -117,7 +118,7 @@ func (c *Controller) Start(ctx context.Context, next Plan) error {
 		if err := plan.precedes(next); err != nil {
 			return err
 		}
-		if err := c.apply(ctx, Outcome{Plan: plan, Steps: plan.steps()}); err != nil {
+		if err := c.apply(ctx, Outcome{Plan: plan, Steps: plan.Steps()}); err != nil {
 			return fmt.Errorf("ending rotation %s: %w", plan.ID, err)
 		}
 	}

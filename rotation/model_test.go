@@ -1,19 +1,23 @@
 package rotation
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/kedge-ca/kedge/ca"
 )
 
-// The model is a small world around the real Next: two zones of two replicas, one
-// group of verifiers each, leaves that live one tick, and an adversary who loses,
-// delays, repeats and reorders everything, feeds stale bundles, lets controllers
-// run with old reports, and aborts at any moment.
+// The model is a small world around the real Next: two zones of up to two replicas,
+// the verifiers that each replica serves, leaves that live one tick, and an adversary
+// who loses, delays, repeats and reorders everything, feeds stale bundles, lets
+// controllers run with old reports, and aborts at any moment. What else it may do is
+// said by the rules of each world.
 const (
 	modelZones    = 2
 	modelReplicas = 2
+	modelClasses  = 2
 	leafLife      = 1 // ticks
+	leaseLife     = 2
 )
 
 // The anchors of the model, as indexes and as ids.
@@ -29,39 +33,68 @@ var modelAnchors = [2]ca.AnchorID{{1}, {2}}
 // time of day are one.
 var modelEpoch = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
-// world is one state. It is comparable, so that a map can hold what was seen.
+// never stands for a moment that there is not.
+const never = int8(99)
+
+// What a replica can be.
+const (
+	nobody     = uint8(iota)
+	absent     // it may join
+	registered // the primary knows it; it has not started
+	serving
+	removed
+)
+
+// world is one state. Everything in it is a byte, so that it is hashed as memory.
 type world struct {
-	phase     uint8 // index in phases
-	epoch     uint8
-	sequence  uint8
-	highWater int8 // ticks from now; noBound without one
-	commanded [modelZones]bool
-
-	published [4]uint8             // by sequence: a bit for each anchor, 0 where there is none yet
-	sent      [modelZones][3]uint8 // by zone and epoch: 1 + the anchor of the command, 0 for none
-
-	held    [modelZones]uint8 // sequence that the verifiers hold
-	replica [modelZones][modelReplicas]replica
-	leaf    [modelZones][2]int8 // ticks that the longest leaf of the zone under the anchor has left
-
-	flying   [modelZones]report // on their way to the controller
-	received [modelZones]report // the last that it has
+	plan      planState
+	slow      planState // what another controller has decided and not stored yet
+	isSlow    bool
+	acts      uint8                // what the adversary may do once and has done, as bits
+	published [7]uint8             // by sequence: a bit for each anchor, 0 where there is none yet
+	sent      [modelZones][5]uint8 // by zone and epoch: 1 + the anchor of the command, 0 for none
+	members   [modelZones][modelReplicas]member
+	flying    flight
 }
 
-type replica struct{ epoch, signer uint8 }
+// planState is a Plan of the model; times are ticks from now.
+type planState struct {
+	phase, epoch, sequence, needed uint8
+	highWater, leaseEnd, evident   int8
+	zones                          [modelZones]zoneState
+	emergency                      uint8 // 0 none, 1 decided, 2 taken
+	reissued                       uint8
+}
+
+type zoneState struct {
+	in, commanded, excluded, returning bool
+	lease                              int8
+}
+
+// member is a replica and the verifiers that it serves.
+type member struct {
+	state         uint8
+	epoch, signer uint8
+	held          [modelClasses]uint8 // sequence that its verifiers hold, by class; 0 for none
+	leaf          [2]int8             // ticks that its longest leaf under the anchor has left
+	lease         int8                // ticks until its intermediate ends; never while it is renewed
+	got           report              // the last that the primary has of it
+}
 
 // report is a Report of the model.
 type report struct {
-	made      bool
-	epoch     uint8
-	signer    uint8 // 2 while the replicas differ
-	sequence  uint8
-	highWater int8 // of the anchor that can drain at its epoch: the less the controller knows, the worse
+	made          bool
+	epoch, signer uint8
+	held          [modelClasses]uint8
+	highWater     int8 // of the anchor that can drain at its epoch: the less the controller knows, the worse
 }
 
-const noBound = int8(-9)
-
-var noReport = report{highWater: noBound}
+// flight is a report on its way.
+type flight struct {
+	isOn          bool
+	zone, replica uint8
+	report        report
+}
 
 var phases = []Phase{Staged, Distributing, Activating, Draining, Retiring, Done, Aborting, Aborted}
 
@@ -74,19 +107,74 @@ func phaseIndex(p Phase) uint8 {
 	panic("unknown phase " + p)
 }
 
-func begin() world {
-	w := world{sequence: 1, highWater: noBound}
-	w.published[1] = 1 << oldAnchor
-	for z := range modelZones {
-		w.held[z] = 1
-		w.flying[z], w.received[z] = noReport, noReport
+// rules are what a world has and what can happen in it.
+type rules struct {
+	name     string
+	replicas [modelZones][modelReplicas]uint8 // what each is at first
+	classes  int
+	skew     int8 // ticks that the clock of a verifier may be slow
+	standby  bool // the new anchor is in the bundle before
+	aborts   bool
+	flights  bool     // reports arrive late, also after later ones
+	joins    bool     // those who are absent may join
+	leaves   bool     // one who serves is removed
+	excludes bool     // zone b is excluded, and may return
+	observes bool     // somebody else publishes once
+	slow     bool     // a second controller decides, and stores later
+	urgent   bool     // the old anchor is dropped by an emergency, reissue first
+	ablate   []string // the guards that it needs
+}
+
+// model is a search's view of a world.
+type model struct {
+	rules
+	guards  guards
+	decided map[visible]planState // what Next says, by what it sees
+}
+
+// visible is what a controller sees.
+type visible struct {
+	plan    planState
+	members [modelZones][modelReplicas]struct {
+		state uint8
+		lease int8
+		got   report
 	}
+}
+
+func (m *model) begin() world {
+	w := world{plan: planState{sequence: 1, highWater: never, leaseEnd: never, evident: never}}
+	w.published[1] = 1 << oldAnchor
+	if m.standby {
+		w.published[2], w.plan.sequence, w.plan.needed = 1<<oldAnchor|1<<newAnchor, 2, 2
+	}
+	for z := range modelZones {
+		w.plan.zones[z].lease = never
+		for r := range modelReplicas {
+			is := &w.members[z][r]
+			is.state, is.lease, is.leaf, is.got.highWater = m.replicas[z][r], never, m.noLeaf(), never
+			if is.state == serving {
+				w.plan.zones[z].in = true
+				is.hold(1, m.classes)
+			}
+		}
+	}
+	w.flying.report.highWater = never
 	return w
 }
 
-// at is the moment that is ticks from now; the zero time without a bound.
+func (is *member) hold(sequence uint8, classes int) {
+	for c := range classes {
+		is.held[c] = sequence
+	}
+}
+
+// noLeaf is a leaf that is dead at every clock.
+func (m *model) noLeaf() [2]int8 { return [2]int8{-m.skew, -m.skew} }
+
+// at is the moment that is ticks from now; the zero time for never.
 func at(ticks int8) time.Time {
-	if ticks == noBound {
+	if ticks == never {
 		return time.Time{}
 	}
 	return modelEpoch.Add(time.Duration(ticks) * time.Second)
@@ -94,49 +182,154 @@ func at(ticks int8) time.Time {
 
 func ticks(t time.Time) int8 {
 	if t.IsZero() {
-		return noBound
+		return never
 	}
 	return int8(t.Sub(modelEpoch) / time.Second)
 }
 
-// plan is the real Plan of a world.
-func (w *world) plan() Plan {
+func zoneName(z int) Zone { return Zone([]string{"a", "b"}[z]) }
+
+// real is the Plan of a state.
+func (m *model) real(s planState) Plan {
 	p := Plan{
-		ID: "model", Old: modelAnchors[oldAnchor], New: modelAnchors[newAnchor], Phase: phases[w.phase],
-		Epoch: uint64(w.epoch), Sequence: uint64(w.sequence), First: 1, HighWater: at(w.highWater), Mode: ModeAuto,
+		ID: "model", Old: modelAnchors[oldAnchor], New: modelAnchors[newAnchor], Phase: phases[s.phase], Mode: ModeAuto,
+		Epoch: uint64(s.epoch), Sequence: uint64(s.sequence), First: 1, Needed: uint64(s.needed), NewPublished: m.standby,
+		HighWater: at(s.highWater), LeaseEnd: at(s.leaseEnd), Evident: at(s.evident),
+		Skew: time.Duration(m.skew) * time.Second, LeafTTL: leafLife * time.Second, Silent: time.Hour,
 	}
-	if p.Needed = p.Sequence; p.Phase == Staged {
-		p.Needed = 0
+	if m.standby {
+		p.First = 2
 	}
-	for z := range modelZones {
-		p.Zones = append(p.Zones, ZoneState{Name: zoneName(z), Commanded: w.commanded[z]})
+	for z, state := range s.zones {
+		if state.in {
+			one := ZoneState{Name: zoneName(z), Commanded: state.commanded, Returning: state.returning, Lease: at(state.lease)}
+			if state.excluded {
+				one.Excluded = "by the adversary"
+			}
+			p.Zones = append(p.Zones, one)
+		}
+	}
+	if s.emergency > 0 {
+		p.Emergency = &Emergency{Anchor: p.Old, Actor: "operator", Taken: s.emergency == 2, Reissued: uint64(s.reissued)}
 	}
 	return p
 }
 
-func zoneName(z int) Zone { return Zone([]string{"a", "b"}[z]) }
+// state is real the other way.
+func (m *model) state(p Plan) planState {
+	s := planState{
+		phase: phaseIndex(p.Phase), epoch: uint8(p.Epoch), sequence: uint8(p.Sequence), needed: uint8(p.Needed),
+		highWater: ticks(p.HighWater), leaseEnd: ticks(p.LeaseEnd), evident: ticks(p.Evident),
+	}
+	for z := range modelZones {
+		s.zones[z].lease = never
+		if i := p.zone(zoneName(z)); i >= 0 {
+			one := p.Zones[i]
+			s.zones[z] = zoneState{true, one.Commanded, one.Excluded != "", one.Returning, ticks(one.Lease)}
+		}
+	}
+	if p.Emergency != nil {
+		s.emergency, s.reissued = 1, uint8(p.Emergency.Reissued)
+		if p.Emergency.Taken {
+			s.emergency = 2
+		}
+	}
+	return m.aged(s)
+}
+
+// aged forgets the moments of a plan that have passed at every clock.
+func (m *model) aged(s planState) planState {
+	past := func(n *int8, limit int8) {
+		if *n < limit {
+			*n = never
+		}
+	}
+	past(&s.highWater, -m.skew)
+	past(&s.leaseEnd, -m.skew)
+	for z := range s.zones {
+		past(&s.zones[z].lease, -m.skew)
+	}
+	if s.evident != never {
+		s.evident = max(s.evident, -2*m.skew)
+	}
+	if m.skew == 0 {
+		s.evident = never // it waits for nothing
+	}
+	switch phases[s.phase] {
+	case Staged, Distributing, Retiring:
+		s.highWater = never
+	case Done, Aborted:
+		s.highWater, s.leaseEnd, s.evident = never, never, never
+	}
+	for z := range s.zones {
+		s.zones[z].commanded = s.zones[z].commanded && phases[s.phase] == Activating
+	}
+	return s
+}
 
 // store puts a plan into the world and takes its steps: publications and commands
-// are out from then on, for the adversary to deliver.
-func (w *world) store(p Plan) {
-	w.phase, w.epoch, w.sequence, w.highWater = phaseIndex(p.Phase), uint8(p.Epoch), uint8(p.Sequence), ticks(p.HighWater)
-	for z := range modelZones {
-		w.commanded[z] = p.Zones[z].Commanded
+// are out from then on, for the adversary to deliver. It returns what is broken by
+// that.
+func (m *model) store(w *world, p Plan) string {
+	before := w.plan
+	w.plan = m.state(p)
+	if w.plan.sequence < before.sequence || w.plan.epoch < before.epoch {
+		return "a sequence or an epoch falls"
 	}
-	for _, s := range p.steps() {
-		if s.Publish.Sequence > 0 {
-			w.published[s.Publish.Sequence] = 0
-			for _, a := range s.Publish.With {
-				w.published[s.Publish.Sequence] |= 1 << indexOf(a)
+	for _, s := range p.Steps() {
+		if s.Publish.Sequence > 0 && !w.publish(s.Publish) {
+			return "one sequence is two bundles, or none"
+		}
+		for z := range modelZones {
+			if s.Command.Epoch > 0 && zoneName(z) == s.Command.Zone {
+				w.sent[z][s.Command.Epoch] = 1 + indexOf(s.Command.Signer)
 			}
 		}
-		if s.Command.Epoch > 0 {
-			for z := range modelZones {
-				if zoneName(z) == s.Command.Zone {
-					w.sent[z][s.Command.Epoch] = 1 + indexOf(s.Command.Signer)
-				}
-			}
+	}
+	for z := range modelZones {
+		if before.zones[z].excluded && !w.plan.zones[z].excluded {
+			w.enrol(z, p.CommandFor(zoneName(z)))
 		}
+	}
+	return ""
+}
+
+// publish appends to the chain up to a publication's sequence.
+func (w *world) publish(pub Publication) bool {
+	head := uint8(0)
+	for seq, anchors := range w.published {
+		if anchors != 0 {
+			head = uint8(seq)
+		}
+	}
+	anchors := w.published[head]
+	for _, a := range pub.With {
+		anchors |= 1 << indexOf(a)
+	}
+	for _, a := range pub.Without {
+		anchors &^= 1 << indexOf(a)
+	}
+	if head == uint8(pub.Sequence) && w.published[head] != anchors || anchors&(1<<indexOf(pub.Active)) == 0 {
+		return false
+	}
+	for ; head < uint8(pub.Sequence); head++ {
+		w.published[head+1] = anchors
+	}
+	return true
+}
+
+// enrol is a zone that takes part again: whose intermediate has ended gets another,
+// under the anchor of the last command.
+func (w *world) enrol(z int, c ca.Command) {
+	for r := range w.members[z] {
+		is := &w.members[z][r]
+		if is.state != serving || is.lease == never {
+			continue
+		}
+		if is.lease <= 0 {
+			is.epoch, is.signer = uint8(c.Epoch), indexOf(c.Signer)
+		}
+		is.lease = never
 	}
 }
 
@@ -147,141 +340,191 @@ func indexOf(a ca.AnchorID) uint8 {
 	return oldAnchor
 }
 
-// reports are what the controller knows.
-func (w *world) reports() []Report {
+// next is what a controller makes of what it sees.
+func (m *model) next(w *world) planState {
+	seen := visible{plan: w.plan}
+	for z := range w.members {
+		for r, is := range w.members[z] {
+			seen.members[z][r].state, seen.members[z][r].lease, seen.members[z][r].got = is.state, is.lease, is.got
+		}
+	}
+	if s, known := m.decided[seen]; known {
+		return s
+	}
+	s := m.state(m.real(w.plan).next(modelEpoch, m.reports(w), m.guards).Plan)
+	m.decided[seen] = s
+	return s
+}
+
+// reports are what the primary has of everybody who is registered, or was.
+func (m *model) reports(w *world) []Report {
 	var all []Report
-	for z, r := range w.received {
-		if r.made {
-			all = append(all, r.real(zoneName(z)))
+	for z := range w.members {
+		for r, is := range w.members[z] {
+			if is.state > absent {
+				all = append(all, m.report(z, r, is))
+			}
 		}
 	}
 	return all
 }
 
-func covered(sequence uint8) map[ca.VerifierClass]ca.Coverage {
-	return map[ca.VerifierClass]ca.Coverage{ca.ClassRenewal: {Sequence: uint64(sequence), Live: 1, Behind: 1}}
-}
-
-func (r report) real(zone Zone) Report {
-	real := Report{
-		Zone: zone, Epoch: uint64(r.epoch), Sequence: uint64(r.sequence), Coverage: covered(r.sequence),
-		HighWater: map[ca.AnchorID]time.Time{}, Received: modelEpoch,
+func (m *model) report(z, r int, is member) Report {
+	one := Report{Zone: zoneName(z), Replica: string('0' + rune(r))}
+	if is.got.made {
+		one.Received, one.Epoch, one.Signer = modelEpoch, uint64(is.got.epoch), modelAnchors[is.got.signer]
+		one.Coverage = map[ca.VerifierClass]ca.Coverage{}
+		for c, class := range []ca.VerifierClass{ca.ClassRenewal, ca.ClassPush}[:m.classes] {
+			one.Coverage[class] = ca.Coverage{Sequence: uint64(is.got.held[c]), Live: 1, Behind: 1}
+			one.Sequence = max(one.Sequence, uint64(is.got.held[c]))
+		}
+		if is.got.highWater != never {
+			one.HighWater = map[ca.AnchorID]time.Time{modelAnchors[draining(is.got.epoch)]: at(is.got.highWater)}
+		}
 	}
-	if r.signer < 2 {
-		real.Signer = modelAnchors[r.signer]
+	if is.state == removed {
+		one.Removed, one.Lease = true, at(is.lease)
 	}
-	if r.highWater != noBound {
-		real.HighWater[modelAnchors[draining(r.epoch)]] = at(r.highWater)
-	}
-	return real
+	return one
 }
 
 // draining is the anchor whose leaves die at an epoch: the old one, until the plan
-// is aborted.
+// is aborted; the old one again in an emergency after that.
 func draining(epoch uint8) uint8 {
-	if epoch >= 2 {
+	if epoch == 2 {
 		return newAnchor
 	}
 	return oldAnchor
 }
 
-// observe is the report that zone z would make now, by the real Merge. Without the
-// guard it is that of one replica alone.
-func (w *world) observe(z int, g guards, only int) report {
-	var replicas []Report
-	for i, r := range w.replica[z] {
-		if !g.minimum && i != only {
-			continue
-		}
-		one := Report{Zone: zoneName(z), Epoch: uint64(r.epoch), Signer: modelAnchors[r.signer], Sequence: uint64(w.held[z]), Coverage: covered(w.held[z])}
-		one.HighWater = map[ca.AnchorID]time.Time{}
-		for a, left := range w.leaf[z] {
-			one.HighWater[modelAnchors[a]] = at(bound(left))
-		}
-		replicas = append(replicas, one)
+// observe is the report that a replica would make now.
+func (is member) observe() report {
+	made := report{made: true, epoch: is.epoch, signer: is.signer, held: is.held, highWater: never}
+	if left := is.leaf[draining(is.epoch)]; left > 0 {
+		made.highWater = left
 	}
-	merged, _ := Merge(replicas)
-	made := report{made: true, epoch: uint8(merged.Epoch), signer: 2, sequence: uint8(merged.Sequence)}
-	if merged.Signer != (ca.AnchorID{}) {
-		made.signer = indexOf(merged.Signer)
-	}
-	made.highWater = ticks(merged.HighWater[modelAnchors[draining(made.epoch)]])
 	return made
 }
 
-// bound is the end of leaves that have n ticks left, none for dead ones.
-func bound(n int8) int8 {
-	if n == 0 {
-		return noBound
-	}
-	return n
-}
-
 // tick lets a unit of time pass.
-func (w *world) tick() {
-	older := func(n *int8) {
-		if *n--; *n < 0 { // a bound that has passed is none
-			*n = noBound
+func (m *model) tick(w *world) {
+	older := func(n *int8, least int8) {
+		if *n != never {
+			*n = max(*n-1, least)
 		}
 	}
-	older(&w.highWater)
-	for z := range modelZones {
-		for a := range w.leaf[z] {
-			w.leaf[z][a] = max(w.leaf[z][a]-1, 0)
+	for _, s := range []*planState{&w.plan, &w.slow} {
+		for _, n := range []*int8{&s.highWater, &s.leaseEnd, &s.evident, &s.zones[0].lease, &s.zones[1].lease} {
+			older(n, -9)
 		}
-		older(&w.flying[z].highWater)
-		older(&w.received[z].highWater)
+		*s = m.aged(*s)
+	}
+	for z := range w.members {
+		for r := range w.members[z] {
+			is := &w.members[z][r]
+			older(&is.leaf[oldAnchor], -m.skew)
+			older(&is.leaf[newAnchor], -m.skew)
+			older(&is.lease, -m.skew-1)
+			older(&is.got.highWater, -9)
+			if is.got.highWater < -m.skew {
+				is.got.highWater = never
+			}
+			if is.state == removed && is.lease < -m.skew {
+				is.held = [modelClasses]uint8{} // the leaves of its verifiers have ended
+			}
+		}
+	}
+	if older(&w.flying.report.highWater, -9); w.flying.report.highWater < -m.skew {
+		w.flying.report.highWater = never
 	}
 }
 
 // canonical makes worlds that nothing tells apart one: it sorts the replicas of a
 // zone, and forgets what no phase that can follow reads.
-func (w world) canonical() world {
-	switch phase := phases[w.phase]; phase {
-	case Done, Aborted:
-		w.flying, w.received = [modelZones]report{noReport, noReport}, [modelZones]report{noReport, noReport}
-		w.commanded, w.highWater = [modelZones]bool{}, noBound
-	case Retiring:
-		w.commanded, w.highWater = [modelZones]bool{}, noBound
-		for z := range modelZones {
-			w.flying[z], w.received[z] = w.flying[z].only(w.sequence), w.received[z].only(w.sequence)
-		}
-	case Draining, Aborting:
-		w.commanded = [modelZones]bool{}
+func (m *model) canonical(w world) world {
+	none := report{highWater: never}
+	if !w.isSlow {
+		w.slow = planState{}
 	}
-	for z := range w.replica {
-		r := &w.replica[z]
-		if r[0].epoch > r[1].epoch || r[0].epoch == r[1].epoch && r[0].signer > r[1].signer {
-			r[0], r[1] = r[1], r[0]
+	if !w.flying.isOn {
+		w.flying = flight{report: none}
+	}
+	for z := range w.members {
+		for r := range w.members[z] {
+			is := &w.members[z][r]
+			switch phases[w.plan.phase] {
+			case Done, Aborted:
+				is.got, w.flying = none, flight{report: none}
+			case Retiring:
+				is.got.highWater = never
+				if is.got.epoch != w.plan.epoch || is.got.signer != newAnchor || is.got.held[0] < w.plan.needed {
+					is.got = none // it proves nothing
+				}
+			case Activating, Draining, Aborting:
+				if !m.excludes {
+					is.got.held = [modelClasses]uint8{}
+				}
+			}
+		}
+		if first, second := &w.members[z][0], &w.members[z][1]; !w.flying.isOn && less(second, first) {
+			*first, *second = *second, *first
 		}
 	}
 	return w
 }
 
-// only keeps of a report whether it holds a bundle.
-func (r report) only(sequence uint8) report {
-	if r.sequence < sequence {
-		return noReport
+// less is any order of replicas.
+func less(a, b *member) bool {
+	for _, pair := range [][2]int{
+		{int(a.state), int(b.state)}, {int(a.epoch), int(b.epoch)}, {int(a.signer), int(b.signer)},
+		{int(a.held[0]), int(b.held[0])}, {int(a.leaf[0]), int(b.leaf[0])}, {int(a.leaf[1]), int(b.leaf[1])},
+		{int(a.got.epoch), int(b.got.epoch)}, {int(a.got.signer), int(b.got.signer)}, {int(a.got.highWater), int(b.got.highWater)}, {int(a.got.held[0]), int(b.got.held[0])},
+	} {
+		if pair[0] != pair[1] {
+			return pair[0] < pair[1]
+		}
 	}
-	return report{made: true, sequence: sequence, highWater: noBound}
+	return false
 }
 
 // broken is S1: the zone whose verifiers do not have the anchor of a leaf that
 // lives, and of whom.
-func (w *world) broken() (string, bool) {
+func (m *model) broken(w *world) string {
 	for a, name := range []string{"old", "new"} {
+		if a == oldAnchor && w.plan.emergency > 0 {
+			continue // S3 is waived
+		}
 		alive := false
-		for z := range modelZones {
-			alive = alive || w.leaf[z][a] > 0
+		for z := range w.members {
+			for _, is := range w.members[z] {
+				alive = alive || is.leaf[a] > -m.skew
+			}
 		}
 		if !alive {
 			continue
 		}
-		for z := range modelZones {
-			if w.published[w.held[z]]&(1<<a) == 0 {
-				return "a leaf under the " + name + " anchor meets verifiers of zone " + string(zoneName(z)) + " that do not have it", true
+		for z := range w.members {
+			if w.isExempt(z) {
+				continue
+			}
+			for _, is := range w.members[z] {
+				for _, seq := range is.held {
+					if seq > 0 && w.published[seq]&(1<<a) == 0 {
+						return fmt.Sprintf("a leaf under the %s anchor meets verifiers of zone %s that hold bundle %d", name, zoneName(z), seq)
+					}
+				}
 			}
 		}
 	}
-	return "", false
+	return ""
+}
+
+// isExempt tells whether a zone's verifiers are not promised anything: it is excluded,
+// or was removed.
+func (w *world) isExempt(z int) bool {
+	left := true
+	for _, is := range w.members[z] {
+		left = left && (is.state == removed || is.state <= absent)
+	}
+	return left || w.plan.zones[z].excluded
 }

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/kedge-ca/kedge/ca"
 )
 
 // Next is the whole algorithm: where the plan is at now, given the last report of
@@ -16,7 +14,7 @@ func (p Plan) Next(now time.Time, reports []Report) Outcome { return p.next(now,
 
 func (p Plan) next(now time.Time, reports []Report, g guards) Outcome {
 	if p.IsOver() {
-		return Outcome{Plan: p, Steps: p.steps()}
+		return Outcome{Plan: p, Steps: p.Steps()}
 	}
 	v := newView(p.clone(), now, reports, g)
 	v.settle()
@@ -35,7 +33,7 @@ func (p Plan) next(now time.Time, reports []Report, g guards) Outcome {
 	if v.plan.IsOver() {
 		v.plan.EndedAt = now
 	}
-	return Outcome{Plan: v.plan, Steps: v.plan.steps(), Blockers: v.blockers}
+	return Outcome{Plan: v.plan, Steps: v.plan.Steps(), Blockers: v.blockers}
 }
 
 // move looks at the evidence that the phase waits for.
@@ -60,7 +58,7 @@ func (v *view) move() {
 
 // enter begins a phase. What blocked the one before does not block it.
 func (v *view) enter(phase Phase) {
-	v.plan.Phase, v.plan.Since, v.plan.Advanced, v.blockers = phase, v.now, "", nil
+	v.plan.Phase, v.plan.Since, v.plan.Evident, v.plan.Advanced, v.blockers = phase, v.now, time.Time{}, "", nil
 }
 
 // publish begins a phase with a bundle of its own.
@@ -93,9 +91,11 @@ func (v *view) stage() {
 	v.publish(Distributing)
 }
 
-// distribute waits until everybody has the bundle with both anchors.
+// distribute waits until everybody has the bundle with both anchors, also those that
+// no report counts because their leaf has ended by a clock that is fast.
 func (v *view) distribute() {
-	if all := v.everyone(v.hasBoth); !all || !v.mayEnd() {
+	v.witness(v.hasBoth)
+	if all := v.everyone(v.hasBoth); !all || !v.areOthersDead() || !v.mayEnd() {
 		return
 	}
 	v.command(Activating)
@@ -131,6 +131,7 @@ func (v *view) tell() {
 // then publishes the bundle without it. That everybody signs under the new one is
 // asked again: zones may have joined, and come back.
 func (v *view) drain() {
+	v.witness(v.signsAsTold)
 	signs := !v.guards.recheck || v.everyone(v.signsAsTold)
 	if v.drained(v.guards.drainBeforeEnd, signs) && signs && v.mayEnd() {
 		v.publish(Retiring)
@@ -140,6 +141,7 @@ func (v *view) drain() {
 // abort waits until everybody signs under the old anchor again, and then drains the
 // new one.
 func (v *view) abort() {
+	v.witness(v.signsAsTold)
 	signs := v.everyone(v.signsAsTold)
 	e := v.plan.emergency()
 	switch {
@@ -153,65 +155,6 @@ func (v *view) abort() {
 	default:
 		v.publish(Aborted)
 	}
-}
-
-// drained tells whether the anchor that leaves may leave the bundle: no leaf under it
-// can live, or an emergency waives that. It names what is missing.
-func (v *view) drained(guarded, signs bool) bool {
-	if !guarded {
-		return true
-	}
-	e := v.plan.emergency()
-	if e == nil || e.Anchor != v.plan.leaving() || !signs {
-		return v.isDead(v.plan.leaving())
-	}
-	if v.waived(e) {
-		v.blockers = nil
-		return true
-	}
-	waits := v.blockers
-	v.blockers = nil
-	if v.isDead(v.plan.leaving()) {
-		return true
-	}
-	if len(waits) > 0 {
-		v.blockers = waits
-	}
-	return false
-}
-
-// isDead tells whether no leaf can live under an anchor, at any clock.
-func (v *view) isDead(anchor ca.AnchorID) bool {
-	named := len(v.blockers)
-	if end := v.drainEnd(); !v.now.After(end) {
-		v.block("", CodeDraining, end, "leaves under %.8s live until %s at the latest, in %s", anchor, end.UTC().Format(time.RFC3339), span(end.Sub(v.now)))
-	}
-	for _, z := range v.plan.Zones {
-		if n := v.live(z.Name, anchor); n > 0 && z.Excluded == "" {
-			v.block(z.Name, CodeLiveLeaves, time.Time{}, "%s live leaves are under %.8s", count(n), anchor)
-		}
-	}
-	if named == 0 { // else the silent ones are named already
-		v.everyone(v.clockWithin(v.plan.Skew))
-	}
-	return len(v.blockers) == named
-}
-
-// drainEnd is when the last leaf under the anchor that leaves is dead at every clock.
-func (v *view) drainEnd() time.Time {
-	end := v.plan.HighWater
-	if v.guards.lease {
-		end = later(end, v.plan.LeaseEnd)
-		for _, z := range v.plan.Zones {
-			if z.Excluded != "" {
-				end = later(end, z.Lease)
-			}
-		}
-	}
-	if v.guards.skew {
-		end = end.Add(v.plan.Skew)
-	}
-	return end
 }
 
 // mayEnd tells whether a phase whose evidence is in may end: operators and hours. It
@@ -269,26 +212,6 @@ func (v *view) suspect() {
 			if z.Excluded == "" && !r.Received.IsZero() && r.Epoch > v.plan.Epoch {
 				v.plan = v.plan.Distrusted(fmt.Sprintf("zone %s, replica %s follows command %d, and the last was %d", z.Name, r.Replica, r.Epoch, v.plan.Epoch))
 			}
-		}
-	}
-}
-
-// note raises the bound on the leaves that have to die by what replicas report,
-// whichever command they answer: a bound is never wrong by being high.
-func (v *view) note() {
-	if p := v.plan.Phase; p != Activating && p != Draining && p != Aborting {
-		return
-	}
-	anchor := v.plan.leaving()
-	for _, reports := range v.reports {
-		for _, r := range reports {
-			v.plan.HighWater = later(v.plan.HighWater, r.HighWater[anchor])
-		}
-	}
-	for _, r := range v.removed {
-		v.plan.HighWater = later(v.plan.HighWater, r.HighWater[anchor])
-		if v.guards.lease && (r.Epoch != v.plan.Epoch || r.Signer != v.plan.Signer()) {
-			v.plan.LeaseEnd = later(v.plan.LeaseEnd, r.Lease)
 		}
 	}
 }

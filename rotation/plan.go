@@ -98,6 +98,9 @@ type Plan struct {
 
 	Phase Phase     `json:"phase"`
 	Since time.Time `json:"since"` // when the phase began
+	// Evident is since when the reports have told that the phase may end; zero while they
+	// do not. Silence does not end it.
+	Evident time.Time `json:"evident,omitzero"`
 	// Epoch is the number of the last command to sign; zones refuse a lower one.
 	Epoch uint64 `json:"epoch"`
 	// Sequence is that of the last bundle that may have been published.

@@ -76,19 +76,26 @@ func made(t *testing.T, change func(*rotation.Start)) rotation.Plan {
 	return p
 }
 
+// soon is when evidence of start has settled: at every clock.
+var soon = start.Add(2 * skew)
+
+// settled is what follows from reports that stay what they are from start until soon.
+func settled(p rotation.Plan, reports []rotation.Report) rotation.Outcome {
+	return p.Next(start, reports).Plan.Next(soon, at(soon, reports))
+}
+
 // in is a plan in a phase, by reports that let it come there.
 func in(t *testing.T, phase rotation.Phase, change func(*rotation.Start)) rotation.Plan {
 	t.Helper()
 	p := made(t, change)
-	for _, reports := range [][]rotation.Report{nil, everybody(7, oldID, 42), everybody(8, newID, 42), at(start.Add(time.Hour), everybody(8, newID, 42))} {
+	for _, reports := range [][]rotation.Report{nil, everybody(7, oldID, 42), everybody(7, oldID, 42), everybody(8, newID, 42), everybody(8, newID, 42), everybody(8, newID, 42)} {
 		if p.Phase == phase {
 			return p
 		}
-		now := start
-		if len(reports) > 0 {
-			now = reports[0].Received
+		p = p.Next(soon, at(soon, reports)).Plan
+		if !p.Evident.IsZero() {
+			p.Evident = start // it has been so for a while
 		}
-		p = p.Next(now, reports).Plan
 	}
 	require.Equal(t, phase, p.Phase)
 	return p
@@ -116,9 +123,9 @@ func TestPlanThatCannotWorkIsRefused(t *testing.T) {
 		"a nameless zone":      {func(s *rotation.Start) { s.Zones = []rotation.Zone{""} }, "is empty"},
 		"no leaf lifetime":     {func(s *rotation.Start) { s.LeafTTL = 0 }, "longest lifetime"},
 		"an unknown mode":      {func(s *rotation.Start) { s.Mode = "hasty" }, "neither manual nor auto"},
-		"too late":             {func(s *rotation.Start) { s.OldEnd = start.Add(lifetime) }, "had to start by 2026-11-23T11:50:00Z"},
-		"too late for standby": {func(s *rotation.Start) { s.OldEnd, s.Standby = start.Add(lifetime), 40 }, "had to start by 2026-11-24T11:50:00Z"},
-		"too late to dwell":    {func(s *rotation.Start) { s.OldEnd, s.Dwell = start.Add(3*lifetime), lifetime }, "had to start by 2026-11-23T11:50:00Z"},
+		"too late":             {func(s *rotation.Start) { s.OldEnd = start.Add(lifetime) }, "had to start by 2026-11-23T11:40:00Z"},
+		"too late for standby": {func(s *rotation.Start) { s.OldEnd, s.Standby = start.Add(lifetime), 40 }, "had to start by 2026-11-24T11:40:00Z"},
+		"too late to dwell":    {func(s *rotation.Start) { s.OldEnd, s.Dwell = start.Add(3*lifetime), lifetime }, "had to start by 2026-11-23T11:40:00Z"},
 		"an empty emergency":   {func(s *rotation.Start) { s.Emergency = &rotation.Emergency{} }, "needs an actor"},
 	} {
 		s := begin()
@@ -136,7 +143,10 @@ func TestPlanGoesThroughItsPhases(t *testing.T) {
 	require.Equal(t, []rotation.Step{{Publish: both}}, out.Steps)
 
 	held := drains(everybody(7, oldID, 42), oldID, start.Add(lifetime))
-	out = out.Plan.Next(start, held)
+	waits := out.Plan.Next(start, held)
+	require.Equal(t, []rotation.Code{rotation.CodeCoverage}, codes(waits.Blockers), "a verifier that no report counts may live at a clock that is slow")
+	require.Equal(t, soon, waits.Blockers[0].Until)
+	out = settled(out.Plan, held)
 	require.Equal(t, rotation.Activating, out.Plan.Phase)
 	require.EqualValues(t, 8, out.Plan.Epoch)
 	require.Equal(t, []rotation.Step{{Publish: both}, {Command: command("canary", newID, 8)}}, out.Steps, "the canary first, and alone")
@@ -151,6 +161,7 @@ func TestPlanGoesThroughItsPhases(t *testing.T) {
 
 	out = out.Plan.Next(start, moved)
 	require.Equal(t, rotation.Draining, out.Plan.Phase)
+	out = out.Plan.Next(start, moved)
 	require.Equal(t, start.Add(lifetime), out.Plan.HighWater)
 
 	dead := start.Add(lifetime + skew)
@@ -206,17 +217,17 @@ func TestStandbyIsWaitedForAndNotPublishedAgain(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, aborted.Next(start, nil).Steps, "it stays a standby")
 
-	out = out.Plan.Next(start, everybody(7, oldID, 35))
+	out = settled(out.Plan, everybody(7, oldID, 35))
 	require.Equal(t, rotation.Activating, out.Plan.Phase, "35 is before 41 and has it")
 	turned, err := out.Plan.Abort("ada", "to see", start)
 	require.NoError(t, err)
-	back := turned.Next(start.Add(skew), at(start.Add(skew), everybody(9, oldID, 41)))
+	back := settled(turned, everybody(9, oldID, 41))
 	require.Equal(t, rotation.Aborted, back.Plan.Phase)
 	require.Empty(t, back.Steps, "it stays a standby")
 
 	out = out.Plan.Next(start, everybody(8, newID, 41))
 	require.Equal(t, rotation.Draining, out.Plan.Phase)
-	out = out.Plan.Next(start.Add(skew), at(start.Add(skew), everybody(8, newID, 41)))
+	out = settled(out.Plan, everybody(8, newID, 41))
 	require.Equal(t, rotation.Publication{Sequence: 42, Active: newID, With: []ca.AnchorID{newID}, Without: []ca.AnchorID{oldID}}, out.Steps[0].Publish)
 }
 
@@ -228,7 +239,7 @@ func TestBundleOfOthersIsObserved(t *testing.T) {
 	require.EqualValues(t, 45, p.Sequence)
 	require.EqualValues(t, 42, p.Needed)
 	require.Equal(t, p, p.Observe(44), "sequences never fall")
-	out := p.Next(start, everybody(7, oldID, 43))
+	out := settled(p, everybody(7, oldID, 43))
 	require.Equal(t, rotation.Activating, out.Plan.Phase)
 
 	out = p.Next(start, everybody(7, oldID, 46))

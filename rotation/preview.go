@@ -92,6 +92,12 @@ func (f *forecaster) distribute() {
 			}
 		}
 	}
+	if f.plan.Emergency == nil {
+		earliest = earliest.Add(2 * f.plan.Skew) // until those who count no more are dead at every clock
+	}
+	if !f.plan.Evident.IsZero() {
+		earliest = f.plan.Evident.Add(2 * f.plan.Skew)
+	}
 	f.add(Distributing, earliest, "every verifier's last sight of a bundle with the new anchor")
 }
 

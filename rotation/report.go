@@ -49,8 +49,9 @@ type Report struct {
 	// Received is when it came, by the primary's clock. Zero in what a replica sends; in
 	// what the primary keeps it means that the replica has never reported.
 	Received time.Time `json:"received,omitzero"`
-	// Removed is set by the primary: the replica is gone, and only what it has signed,
-	// or can sign until its lease ends, counts.
+	// Removed is set by the primary: the replica is gone. What it has signed, or can
+	// sign until its Lease, counts, and so do the verifiers that it served. Where somebody
+	// vouches that it signs no more, Lease may be the end of its last leaf instead.
 	Removed bool `json:"removed,omitempty"`
 }
 

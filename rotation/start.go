@@ -92,8 +92,9 @@ func (s Start) check(now time.Time) error {
 		return nil
 	}
 	// The leaves signed up to the moment of activation have to die while their anchor
-	// lives, and before that a lifetime may pass until every verifier has the new one.
-	needs := s.LeafTTL + 2*s.Skew
+	// lives, and before that a lifetime may pass until every verifier has the new one;
+	// at every clock.
+	needs := s.LeafTTL + 4*s.Skew
 	if s.Standby == 0 {
 		needs += s.LeafTTL
 	}

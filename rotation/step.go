@@ -93,8 +93,8 @@ func (p Plan) publication() Publication {
 	return pub
 }
 
-// steps are what the phase asks for, again and again until it is over.
-func (p Plan) steps() []Step {
+// Steps are what a plan that is stored asks for, again and again until it is over.
+func (p Plan) Steps() []Step {
 	var steps []Step
 	if p.Phase != Staged && p.Sequence > p.First {
 		steps = append(steps, Step{Publish: p.publication()})

@@ -72,7 +72,7 @@ func (w Window) String() string {
 }
 
 // MarshalText is String.
-func (w Window) MarshalText() ([]byte, error) { return []byte(w.String()), nil } //nolint:unparam // encoding.TextMarshaler wants the error
+func (w Window) MarshalText() ([]byte, error) { return []byte(w.String()), nil }
 
 // UnmarshalText is ParseWindow.
 func (w *Window) UnmarshalText(text []byte) error {
