@@ -1,6 +1,7 @@
 package rotationtest
 
 import (
+	"crypto"
 	"crypto/x509"
 	"fmt"
 	"time"
@@ -20,7 +21,25 @@ type Workload struct {
 	Zone rotation.Zone
 
 	caller ca.Caller
-	issued []ca.Issued // those that have not ended
+	held   []Held // those that have not ended at every clock
+}
+
+// Held is a certificate with its key.
+type Held struct {
+	ca.Issued
+	Key crypto.Signer
+}
+
+// Held are the certificates of the workload that somebody may still take for good, the
+// latest last: those that have not ended by a clock that is as late as clocks may be.
+func (l *Workload) Held() []Held { return l.held }
+
+// last is the latest certificate, while it has not ended.
+func (l *Workload) last(now time.Time) (Held, bool) {
+	if n := len(l.held); n > 0 && now.Before(l.held[n-1].NotAfter) {
+		return l.held[n-1], true
+	}
+	return Held{}, false
 }
 
 // AddWorkload adds a workload to a zone, with its first certificate.
@@ -53,31 +72,32 @@ func (w *World) renew(l *Workload) {
 		require.NoError(w.T, err)
 		issued, err := p.Authority.Issue(w.T.Context(), l.caller, request)
 		require.NoError(w.T, err)
-		l.issued = append(l.issued, issued)
+		l.held = append(l.held, Held{issued, key})
 		return
 	}
 }
 
-// drop forgets what has ended.
-func (l *Workload) drop(now time.Time) {
-	var live []ca.Issued
-	for _, i := range l.issued {
-		if now.Before(i.NotAfter) {
-			live = append(live, i)
+// drop forgets what has ended at every clock.
+func (l *Workload) drop(now time.Time, skew time.Duration) {
+	var live []Held
+	for _, h := range l.held {
+		if now.Before(h.NotAfter.Add(skew)) {
+			live = append(live, h)
 		}
 	}
-	l.issued = live
+	l.held = live
 }
 
-// Check holds the whole world to the invariants.
+// Check holds the whole world to the invariants, and asks OnCheck. A certificate counts
+// until it has ended by a clock that is as late as clocks may be.
 func (w *World) Check() {
 	w.T.Helper()
 	now := w.Clock.Now()
 	bundles := make(map[string]*ca.Bundle) // of every verifier that counts
 	for _, l := range w.Workloads {
-		l.drop(now)
-		if n := len(l.issued); n > 0 && !w.out[l.Zone] {
-			bundles["workload "+l.Name] = l.issued[n-1].Bundle
+		l.drop(now, Skew)
+		if last, ok := l.last(now); ok && !w.out[l.Zone] {
+			bundles["workload "+l.Name] = last.Bundle
 		}
 	}
 	for zone, replicas := range w.Zones {
@@ -94,13 +114,17 @@ func (w *World) Check() {
 		}
 	}
 	for _, l := range w.Workloads {
-		for _, i := range l.issued {
+		for _, h := range l.held {
+			i := h.Issued
 			for who, b := range bundles {
 				if err := w.verify(i, b); err != nil {
 					require.NoError(w.T, err, "S1: leaf of %s under anchor %s, at %s with bundle %d\n%s", l.Name, ca.AnchorIDOf(i.Intermediate.Anchor()), who, b.Sequence(), w.Describe())
 				}
 			}
 		}
+	}
+	if w.OnCheck != nil {
+		w.OnCheck()
 	}
 }
 
@@ -118,7 +142,11 @@ func (w *World) verify(i ca.Issued, b *ca.Bundle) error {
 		require.NoError(w.T, err)
 		between.AddCert(c)
 	}
-	_, err = leaf.Verify(x509.VerifyOptions{Roots: b.Pool(), Intermediates: between, CurrentTime: w.Clock.Now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	at := w.Clock.Now()
+	if at.After(i.NotAfter) {
+		at = i.NotAfter // by a clock that is late
+	}
+	_, err = leaf.Verify(x509.VerifyOptions{Roots: b.Pool(), Intermediates: between, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
 	w.verified[key] = err
 	return err
 }

@@ -42,7 +42,7 @@ func rotate(w *rotationtest.World, n int) ca.AnchorID {
 }
 
 func TestRotationsOverFaultyLinksBreakNoHandshake(t *testing.T) {
-	w := rotationtest.New(t, rotationtest.Config{Seed: 1})
+	w := rotationtest.New(t, rotationtest.Config{Seed: 1, Step: 4 * time.Minute})
 	w.SetLinks(faultyLink)
 	for n := range rotations(t) {
 		rotate(w, n)

@@ -30,8 +30,7 @@ func (w *World) Step() {
 	}
 	now := w.Clock.Now()
 	for _, l := range w.Workloads {
-		l.drop(now)
-		if n := len(l.issued); n == 0 || !now.Before(l.issued[n-1].RenewAt) {
+		if last, ok := l.last(now); !ok || !now.Before(last.RenewAt) {
 			w.renew(l)
 			w.Check()
 		}

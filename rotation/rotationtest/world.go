@@ -37,6 +37,9 @@ type Config struct {
 // LeafTTL is how long the workloads' certificates live.
 const LeafTTL = 2 * time.Hour
 
+// Skew is how far a clock may be from the others.
+const Skew = 5 * time.Minute
+
 // World is a trust domain. It is for one goroutine.
 type World struct {
 	T         testing.TB
@@ -48,6 +51,7 @@ type World struct {
 	Zones     map[rotation.Zone][]*Process
 	Workloads []*Workload
 	Events    *catest.Events // of all processes
+	OnCheck   func()         // is asked at each check, for what a test wants to hold as well
 
 	config   Config
 	chance   chance
@@ -73,6 +77,7 @@ func New(t testing.TB, c Config) *World {
 	setDefault(&c.Sequence, 1)
 	setDefault(&c.Step, 10*time.Minute)
 	setDefault(&c.Settings.LeafTTL, LeafTTL)
+	setDefault(&c.Settings.Skew, Skew)
 	setDefault(&c.Settings.Silent, 6*c.Step)
 	setDefault(&c.Settings.Mode, rotation.ModeAuto)
 	w := &World{
