@@ -72,6 +72,7 @@ func TestChecks(t *testing.T) {
 	t.Run("store", func(t *testing.T) { testStoreChecks(t, seen) })
 	t.Run("head", func(t *testing.T) { testHeadChecks(t, seen) })
 	t.Run("config", func(t *testing.T) { testConfigChecks(t, seen) })
+	t.Run("zones", func(t *testing.T) { testZoneChecks(t, seen) })
 
 	raw, err := os.ReadFile("../../docs/checks.md")
 	require.NoError(t, err)

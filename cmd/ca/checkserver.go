@@ -26,7 +26,11 @@ func (a *app) checkServer(ctx context.Context, o checkOptions) []checkResult {
 		f := describe(err)
 		return []checkResult{{"server", "server-running", ca.LevelFail, f.Error, firstOf(f.Next, "look at the server's log")}}
 	}
-	return statusChecks(status, a.now(), o.failWithin)
+	results := append(statusChecks(status, a.now(), o.failWithin), membershipChecks(status)...)
+	if m := status.GetMembership(); m != nil && m.GetPrimary() == "" {
+		results = append(results, a.checkZones(ctx, o.socket)...)
+	}
+	return results
 }
 
 // Limits of what is still well.

@@ -22,6 +22,7 @@ type contact struct {
 	last   time.Time  // zero before the first answer since the start
 	failed error      // nil while the primary answers
 	told   time.Time  // when a failure was logged last
+	why    ca.Reason  // of it
 }
 
 // Follow implements primary.Source.
@@ -64,16 +65,17 @@ func (c *contact) state() (time.Time, error) {
 // tellEvery is how often a failure that stays is logged.
 const tellEvery = time.Minute
 
-// failure logs what went wrong with following: at once, and then once a minute.
+// failure logs what went wrong with following: at once, and for the same reason once a
+// minute.
 func (c *contact) failure(err error) {
-	now := c.now()
+	now, why := c.now(), ca.ReasonOf(err)
 	c.mu.Lock()
-	isDue := now.Sub(c.told) >= tellEvery
+	isDue := why != c.why || now.Sub(c.told) >= tellEvery
 	if isDue {
-		c.told = now
+		c.told, c.why = now, why
 	}
 	c.mu.Unlock()
 	if isDue {
-		c.log.Warn("following the primary failed; issuing goes on while the intermediate lives", "error", err, "reason", ca.ReasonOf(err))
+		c.log.Warn("following the primary failed; issuing goes on while the intermediate lives", "error", err, "reason", why)
 	}
 }

@@ -95,7 +95,7 @@ func (s *server) register(r *prometheus.Registry) (*api.Metrics, error) {
 		return nil, err
 	}
 	all := []prometheus.Collector{
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), api.NewAuthorityCollector(s.metricState),
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), api.NewAuthorityCollector(s.metricState), newZoneMetrics(s),
 	}
 	if s.outside.vault != nil {
 		s.vaultMetrics.status = s.outside.vault.Status
