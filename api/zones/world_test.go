@@ -167,6 +167,7 @@ func (p *fake) SignIntermediate(_ context.Context, _ rotation.Zone, _ string, cs
 // world is a primary that serves zones.
 type world struct {
 	*fake
+	real    zones.Primary // instead of fake, when set
 	address string
 	own     *tls.Certificate
 	server  *api.Server
@@ -194,7 +195,11 @@ func (w *world) serve(t *testing.T) {
 		TLS: config, Metrics: metrics, Log: slog.New(slog.DiscardHandler), Now: time.Now, Handshakes: 16, RequestTimeout: 10 * time.Second,
 	})
 	require.NoError(t, err)
-	require.NoError(t, zones.Register(w.server.Registrar(), zones.Config{Primary: w.fake, Recheck: 50 * time.Millisecond}))
+	var primary zones.Primary = w.fake
+	if w.real != nil {
+		primary = w.real
+	}
+	require.NoError(t, zones.Register(w.server.Registrar(), zones.Config{Primary: primary, Recheck: 50 * time.Millisecond}))
 	listener, err := net.Listen("tcp", w.address)
 	require.NoError(t, err)
 	w.address = listener.Addr().String()
