@@ -275,9 +275,6 @@ func (c *config) fillPaths() {
 	if c.NextRoot.Dir == "" && c.NextRoot.keepsFiles() {
 		c.NextRoot.Dir = c.DataDir + "/next-root"
 	}
-	if c.Zone.Name == "" && !c.isZone() {
-		c.Zone.Name = primaryZone
-	}
 }
 
 func yamlError(name string, err error) error {

@@ -23,7 +23,6 @@ func TestZoneNeedsNoRoot(t *testing.T) {
 	cfg, err = parseConfig("ca.yaml", []byte(minimalConfig))
 	require.NoError(t, err)
 	require.False(t, cfg.isZone())
-	require.Equal(t, primaryZone, cfg.Zone.Name)
 	cfg, err = parseConfig("ca.yaml", []byte(minimalConfig+"nextRoot: {type: local, passphrase: {file: /etc/kedge/next}}\n"))
 	require.NoError(t, err)
 	require.Equal(t, "/var/lib/kedge/next-root", cfg.NextRoot.Dir)
@@ -53,6 +52,11 @@ func TestZoneConfigurationIsRefused(t *testing.T) {
 func TestDataDirectoryIsThatOfOneReplica(t *testing.T) {
 	cfg := defaultConfig()
 	cfg.DataDir = t.TempDir()
+	unnamed := cfg
+	unnamed.DataDir = t.TempDir()
+	own, err := ownMembership(unnamed)
+	require.NoError(t, err)
+	require.EqualValues(t, primaryZone, own.Zone)
 	cfg.Zone = zoneConfig{Name: "eu-1", Replica: "a"}
 	first, err := ownMembership(cfg)
 	require.NoError(t, err)

@@ -70,6 +70,9 @@ func ownMembership(cfg config) (membership, error) {
 		return m, err
 	}
 	m = membership{rotation.Zone(cfg.Zone.Name), cfg.Zone.Replica}
+	if m.Zone == "" {
+		m.Zone = primaryZone
+	}
 	if m.Replica == "" {
 		m.Replica = hostReplica()
 	}
