@@ -318,6 +318,9 @@ func TestPlanIsStartedAsItWasShown(t *testing.T) {
 	shown, err := w.client.Plan(t.Context(), request)
 	require.NoError(t, err)
 	require.Empty(t, w.Acts(), "nothing was done")
+	for _, b := range shown.GetBlockers() {
+		require.NotContains(t, []string{"advance", "approval"}, b.GetCode(), "nobody was asked yet")
+	}
 	s, err := w.client.Start(t.Context(), request)
 	require.NoError(t, err)
 	require.Equal(t, shown.GetPlan().GetWindow(), s.GetPlan().GetWindow())

@@ -40,11 +40,15 @@ func Status(v View, now time.Time) *kedgev1.RotationStatus {
 	return s
 }
 
-// Preview is a plan that has not begun, as far ahead as can be seen.
+// Preview is a plan that has not begun, as far ahead as can be seen. What operators do
+// in its first phase, agree and let it go, is in no plan's way yet.
 func Preview(v View, preview rotation.Preview, now time.Time) *kedgev1.RotationPreview {
+	blockers := slices.DeleteFunc(slices.Concat(v.Blockers, preview.Blockers), func(b rotation.Blocker) bool {
+		return b.Code == rotation.CodeAdvance || b.Code == rotation.CodeApproval
+	})
 	return &kedgev1.RotationPreview{
 		TrustDomain: v.Bundle.TrustDomain().String(), Plan: EncodePlan(v.Plan), Steps: steps(v.Plan, preview), Diff: Diff(v),
-		Blockers: encodeBlockers(slices.Concat(v.Blockers, preview.Blockers)), Zones: encodeZones(v),
+		Blockers: encodeBlockers(blockers), Zones: encodeZones(v),
 		EarliestEnd: earliestEnd(preview), Now: timestamppb.New(now),
 	}
 }

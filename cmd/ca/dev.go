@@ -75,6 +75,10 @@ func (a *app) dev(ctx context.Context, dir, listen string) error {
 	}
 	cfg := defaultConfigOfDev(abs, listen)
 	cfg.devKeys = issuer.JWKS()
+	cfg.Zone.Name = primaryZone
+	// The standby is here as well, so that a rotation can be tried.
+	cfg.NextRoot = rootConfig{Type: rootLocal, Dir: filepath.Join(cfg.DataDir, "standby")}
+	cfg.NextRoot.Passphrase.File = filepath.Join(abs, "secrets", "standby-passphrase")
 	if problems := cfg.problems(); len(problems) > 0 {
 		return fmt.Errorf("%s: %s", problems[0].path, problems[0].text)
 	}

@@ -45,10 +45,14 @@ func (i *instance) openFollowing(a *app, log *slog.Logger, keys ca.KeyStore, roo
 	if err != nil {
 		return err
 	}
+	settings, err := i.config.rotationSettings()
+	if err != nil {
+		return err
+	}
 	f.leading = &leading{log: log, roots: ca.OneOf(roots...), config: primary.Config{
 		TrustDomain: domain, Documents: i.store, Roots: ca.OneOf(roots...), Keys: ownKeys(i.config, keys), Events: i.store,
 		Policy: i.module.Policy(), Zone: own.Zone, Replica: own.Replica, Version: version, Now: a.now,
-		Rotation: primary.Settings{Lifetime: time.Duration(i.config.Intermediate.Lifetime)},
+		Rotation: settings,
 	}}
 	f.contact = &contact{Source: f.leading, now: a.now, log: log}
 	return nil

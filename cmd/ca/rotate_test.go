@@ -27,6 +27,15 @@ func TestVerdictIsTheGravestThatHolds(t *testing.T) {
 		{"no rotation", "", 0, nil, exitOK, ""},
 		{"a blocker that passes by itself", "distributing", 0, nil, exitOK, ""},
 		{"a blocker that does not", "activating", 0, nil, exitBlocked, "zone eu-2: replica b: it has not reported for 4m"},
+		{"leaves that die", "draining", 0, func(s *kedgev1.RotationStatus) {
+			s.Blockers = []*kedgev1.RotationBlocker{{Code: "live_leaves", Why: "9 live leaves"}, {Code: "draining", Why: "they live"}}
+		}, exitOK, ""},
+		{"a zone that was just told", "activating", 0, func(s *kedgev1.RotationStatus) {
+			s.Plan.Since, s.Blockers = after(-59*time.Second), []*kedgev1.RotationBlocker{{Zone: "eu-1", Code: "epoch", Why: "it answers command 0"}}
+		}, exitOK, ""},
+		{"a zone that was told a minute ago", "activating", 0, func(s *kedgev1.RotationStatus) {
+			s.Plan.Since, s.Blockers = after(-time.Minute), []*kedgev1.RotationBlocker{{Zone: "eu-1", Code: "epoch", Why: "it answers command 0"}}
+		}, exitBlocked, "zone eu-1: it answers command 0"},
 		{"a blocker of a rotation that is over", "done", 0, func(s *kedgev1.RotationStatus) { s.Blockers = nil }, exitOK, ""},
 		{"an anchor that ends soon", "", 400 * day, nil, exitAttention, "anchor 3f2a9c11 (active) ends in 300d0h"},
 		{"a rotation that should be started", "", 0, func(s *kedgev1.RotationStatus) { s.Proposal = "half of the anchor's life is over" }, exitAttention, "half of the anchor's life is over"},

@@ -126,7 +126,7 @@ func (a *app) printPreview(p *kedgev1.RotationPreview) error {
 // judgePreview makes the verdict of a plan that has not begun.
 func judgePreview(p *kedgev1.RotationPreview) verdict {
 	v := verdict{}
-	v.judgeBlockers(p.GetBlockers())
+	v.judgeBlockers(p.GetBlockers(), time.Time{}, timeAt(p.GetNow()))
 	if latest := timeAt(p.GetLatestStart()); !latest.IsZero() && timeAt(p.GetNow()).After(latest) {
 		v.raise(exitUnsafe, "it had to start by %s, so that the last leaf dies before its anchor", latest.Format(time.RFC3339))
 	}

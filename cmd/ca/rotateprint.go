@@ -109,19 +109,31 @@ func tableOfAnchors(w *tabwriter.Writer, anchors []*kedgev1.RotationAnchor, now 
 	}
 }
 
-// tableOfSteps lists the phases, with an arrow at the present one.
+// tableOfSteps lists the phases, with an arrow at the present one, and what that one,
+// or with no present one each, ends on.
 func tableOfSteps(w *tabwriter.Writer, steps []*kedgev1.RotationStep, phase string, now time.Time) {
 	if len(steps) == 0 {
 		return
 	}
-	fmt.Fprint(w, "\nPHASE\tDOES\tENDS WHEN\tAT THE EARLIEST\n")
+	fmt.Fprint(w, "\nPHASE\tENDS AT THE EARLIEST\tWHAT HAPPENS\n")
 	for _, s := range steps {
 		mark := "  "
 		if s.GetPhase() == phase {
 			mark = "→ "
 		}
-		fmt.Fprintf(w, "%s%s\t%s\t%s\t%s\n", mark, s.GetPhase(), printable(s.GetDoes()), printable(s.GetEndsWhen()), relative(timeAt(s.GetEarliestEnd()), now))
+		fmt.Fprintf(w, "%s%s\t%s\t%s\n", mark, s.GetPhase(), coming(timeAt(s.GetEarliestEnd()), now), printable(s.GetDoes()))
+		if phase == "" || s.GetPhase() == phase {
+			fmt.Fprintf(w, "\t\t  ends on: %s\n", printable(s.GetEndsWhen()))
+		}
 	}
+}
+
+// coming is a time that is now at the earliest.
+func coming(t, now time.Time) string {
+	if !t.IsZero() && !t.After(now) {
+		return "now"
+	}
+	return relative(t, now)
 }
 
 // tableOfDiff is what changes in the bundle.

@@ -74,7 +74,7 @@ interrupted; 3: aborted.`,
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&stopWhenBlocked, "stop-when-blocked", false, "end with 2 or 4 as soon as somebody is needed")
+	cmd.Flags().BoolVar(&stopWhenBlocked, "stop-when-blocked", false, "end with 2 or 4 once somebody has been needed for 30 s")
 	return cmd
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	kedgev1 "github.com/kedge-ca/kedge/api/kedge/v1"
+	"github.com/kedge-ca/kedge/rotation"
 )
 
 // verdict is what the exit code says, and why.
@@ -39,9 +40,6 @@ func (v verdict) err() error {
 	return &exitError{code: v.code}
 }
 
-// codeForked is the blocker of a primary whose history is not that of its zones.
-const codeForked = "forked"
-
 // judge makes the verdict of a status. Anchors that end within a time are worth
 // attention. It is pure.
 func judge(s *kedgev1.RotationStatus, within time.Duration) verdict {
@@ -61,20 +59,36 @@ func judge(s *kedgev1.RotationStatus, within time.Duration) verdict {
 	if s.GetProposal() != "" {
 		v.raise(exitAttention, "%s", s.GetProposal())
 	}
-	v.judgeBlockers(s.GetBlockers())
+	v.judgeBlockers(s.GetBlockers(), timeAt(s.GetPlan().GetSince()), now)
 	if p := s.GetPlan(); p != nil && !isOver(p) {
 		v.judgePlan(s, p)
 	}
 	return v
 }
 
+// settling is how long after the beginning of a phase replicas may not have reported
+// yet what it asks for; they report every 5 s.
+const settling = time.Minute
+
+// passes tells whether a blocker goes away by itself: leaves die, and in a phase that
+// has just begun, replicas report.
+func passes(b *kedgev1.RotationBlocker, since, now time.Time) bool {
+	switch rotation.Code(b.GetCode()) {
+	case rotation.CodeDraining, rotation.CodeLiveLeaves:
+		return true
+	case rotation.CodeBundleBehind, rotation.CodeEpoch, rotation.CodeSigner, rotation.CodeCanary:
+		return now.Sub(since) < settling
+	}
+	return b.GetUntil() != nil
+}
+
 // judgeBlockers tells those that need somebody from those that pass by themselves.
-func (v *verdict) judgeBlockers(blockers []*kedgev1.RotationBlocker) {
+func (v *verdict) judgeBlockers(blockers []*kedgev1.RotationBlocker, since, now time.Time) {
 	for _, b := range blockers {
 		switch {
-		case b.GetCode() == codeForked:
+		case b.GetCode() == string(rotation.CodeForked):
 			v.raise(exitUnsafe, "%s", blockerLine(b))
-		case b.GetUntil() == nil:
+		case !passes(b, since, now):
 			v.raise(exitBlocked, "%s", blockerLine(b))
 		}
 	}

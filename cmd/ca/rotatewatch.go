@@ -21,6 +21,23 @@ type watch struct {
 	phase    string               // last printed
 	blockers map[string]time.Time // last printed, by line without its numbers
 	printed  time.Time            // server's clock at the last line
+	blocked  time.Time            // since when somebody is needed, by the server's clock
+}
+
+// blockedFor is how long somebody has to be needed before --stop-when-blocked ends the
+// view: a zone that was told something just now answers in seconds.
+const blockedFor = 30 * time.Second
+
+// isBlocked tells whether somebody is needed and has been for a while.
+func (w *watch) isBlocked(s *kedgev1.RotationStatus, v verdict) bool {
+	now := timeAt(s.GetNow())
+	switch {
+	case v.code != exitBlocked && v.code != exitUnsafe:
+		w.blocked = time.Time{}
+	case w.blocked.IsZero():
+		w.blocked = now
+	}
+	return !w.blocked.IsZero() && now.Sub(w.blocked) >= blockedFor
 }
 
 // barWidth is the width of the bars of the live view.
@@ -46,7 +63,7 @@ func (w *watch) run(ctx context.Context, c kedgev1.RotationClient) error {
 		if err := w.show(s); err != nil {
 			return err
 		}
-		if v := judge(s, 0); w.stopWhenBlocked && (v.code == exitBlocked || v.code == exitUnsafe) {
+		if v := judge(s, 0); w.stopWhenBlocked && w.isBlocked(s, v) {
 			return v.err()
 		}
 	}

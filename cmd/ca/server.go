@@ -141,6 +141,9 @@ func (s *server) makeFront(metrics *api.Metrics) error {
 	if err := s.makeLinkerd(front, metrics); err != nil {
 		return err
 	}
+	if err := s.registerApprovals(s.front.Registrar(), front); err != nil {
+		return err
+	}
 	istio.Register(s.front.Registrar(), front)
 	return kedgeapi.Register(s.front.Registrar(), kedgeapi.Config{
 		Front: front, Bundles: s.authority, Draining: s.front.Draining(), Watchers: limits.Watchers, WatchersPerPeer: limits.WatchersPerPeer,
@@ -177,6 +180,9 @@ func (s *server) makeAdmin() error {
 		zones = s.following.leading
 	}
 	if err := admin.RegisterZones(s.admin, zones, s.app.now); err != nil {
+		return err
+	}
+	if err := s.registerRotations(s.admin); err != nil {
 		return err
 	}
 	return admin.Register(s.admin, admin.Config{
