@@ -45,6 +45,10 @@ func defaultRotation() rotationConfig {
 // rotationProblems checks the section.
 func (c *config) rotationProblems(add addProblem) {
 	r := c.Rotation
+	if c.isZone() && !r.equal(defaultRotation()) {
+		add("rotation", "the primary runs rotations: leave the section out")
+		return
+	}
 	if mode := rotation.Mode(r.Mode); mode != rotation.ModeManual && mode != rotation.ModeAuto {
 		add("rotation.mode", "%q is neither %s nor %s", r.Mode, rotation.ModeManual, rotation.ModeAuto)
 	}

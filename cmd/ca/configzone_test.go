@@ -35,6 +35,7 @@ func TestZoneConfigurationIsRefused(t *testing.T) {
 		"next root in a zone":        {minimalZone, "nextRoot: {type: local, passphrase: {file: /r}}\n", "nextRoot: a zone has"},
 		"zones of a zone":            {minimalZone, "zones: {listen: \"0.0.0.0:1\"}\n", "zones: a zone has"},
 		"token that is relative":     {"trustDomain: example.org\ndataDir: /d\nkeys: {passphrase: {file: /k}}\n", "primary: {address: \"a:1\", tokenFile: token}\n", "primary.tokenFile: \"token\" is not an absolute path"},
+		"rotation in a zone":         {"trustDomain: example.org\ndataDir: /d\nkeys: {passphrase: {file: /k}}\n", "primary: {address: \"a:1\"}\nrotation: {mode: auto}\n", "rotation: the primary runs rotations"},
 		"two tokens":                 {"trustDomain: example.org\ndataDir: /d\nkeys: {passphrase: {file: /k}}\n", "primary: {address: \"a:1\", tokenFile: /t, tokenEnv: T}\n", "name one of tokenFile and tokenEnv"},
 		"primary without a port":     {"trustDomain: example.org\ndataDir: /d\nkeys: {passphrase: {file: /k}}\n", "primary: {address: a}\n", "primary.address: \"a\" is not host:port"},
 		"primary without an address": {"trustDomain: example.org\ndataDir: /d\nkeys: {passphrase: {file: /k}}\n", "primary: {tokenFile: /t}\n", "primary.address"},

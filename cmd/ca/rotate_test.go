@@ -98,6 +98,44 @@ func TestProgressOfAZone(t *testing.T) {
 	require.Equal(t, "567", thousands(567))
 }
 
+// TestScheduledRotationWaitsUnlessItIsAutomatic: nobody has started it, so that nobody's
+// consent comes with it.
+func TestScheduledRotationWaitsUnlessItIsAutomatic(t *testing.T) {
+	rows := map[string]struct {
+		section   string
+		approvals int
+		mode      rotation.Mode
+	}{
+		"by default":             {"", 1, rotation.ModeManual},
+		"automatic":              {"rotation: {mode: auto, window: \"Mon 08:00-16:00\"}\n", 0, rotation.ModeAuto},
+		"automatic by consent":   {"rotation: {mode: auto, approvals: 2, operators: [\"uid:0\", \"uid:1\"]}\n", 2, rotation.ModeAuto},
+		"manual by more consent": {"rotation: {approvals: 2, operators: [\"uid:0\", \"uid:1\"]}\n", 2, rotation.ModeManual},
+	}
+	for name, row := range rows {
+		cfg, err := parseConfig("ca.yaml", []byte(minimalConfig+row.section))
+		require.NoError(t, err, name)
+		s, err := cfg.rotationSettings()
+		require.NoError(t, err, name)
+		require.Equal(t, row.approvals, s.Approvals, name)
+		require.Equal(t, row.mode, s.Mode, name)
+		require.Equal(t, cfg.Rotation.Window, s.Window.String(), name)
+		require.True(t, s.Schedule, name)
+		require.Equal(t, 5*time.Minute, s.Skew, name)
+	}
+}
+
+// TestRateIsMeasuredOnlyWhereItLoadsNobody: keys on another server are not used for it.
+func TestRateIsMeasuredOnlyWhereItLoadsNobody(t *testing.T) {
+	cfg, err := parseConfig("ca.yaml", []byte(minimalConfig))
+	require.NoError(t, err)
+	s := &server{instance: &instance{config: cfg}}
+	rate := s.issueRate(t.Context())
+	require.Greater(t, rate.PerSecond, 1.0)
+	require.Contains(t, rate.Source, "ecdsa-p256")
+	s.config.Keys.Store = keysVaultTransit
+	require.Zero(t, s.issueRate(t.Context()))
+}
+
 // TestEveryBlockerIsExplained holds docs/rotation.md to the codes, both ways, and to
 // the phases.
 func TestEveryBlockerIsExplained(t *testing.T) {

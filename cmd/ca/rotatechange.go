@@ -167,7 +167,7 @@ returns it catches up by itself, and ca rotate include-zone takes it back.`,
 			return a.change(cmd, *socket, func(ctx context.Context, c kedgev1.RotationClient, s *kedgev1.RotationStatus) (*kedgev1.RotationStatus, error) {
 				zone := zoneOf(s, args[0])
 				if zone == nil {
-					return nil, &stepError{"zone_unknown", "ca rotate status lists them", fmt.Errorf("zone %q takes no part in the rotation", args[0])}
+					return nil, &stepError{"no_such_zone", "ca rotate status lists them", fmt.Errorf("zone %q takes no part in the rotation", args[0])}
 				}
 				show := func(w *tabwriter.Writer) { a.tableOfExclusion(w, s, zone) }
 				if agreed.dryRun {

@@ -22,7 +22,7 @@ type startFlags struct {
 func (f *startFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.request.NewAnchor, "to", "", "anchor to move to, or the beginning of its id (default: the standby)")
 	cmd.Flags().StringVar(&f.request.Mode, "mode", "", "manual waits for ca rotate advance at each phase, auto moves on evidence (default: rotation.mode)")
-	cmd.Flags().StringVar(&f.request.Window, "window", "", `when an automatic rotation may move, such as "mon-fri 09:00-16:00", UTC (default: rotation.window)`)
+	cmd.Flags().StringVar(&f.request.Window, "window", "", `when an automatic rotation may move, such as "Mon,Tue,Wed,Thu 09:00-16:00", UTC (default: rotation.window)`)
 	cmd.Flags().DurationVar(&f.dwell, "dwell", 0, "the least time in each phase of an automatic rotation (default: rotation.dwell)")
 	cmd.Flags().StringVar(&f.request.FirstZone, "first-zone", "", "the zone that moves first, as a canary (default: the first by name)")
 	cmd.Flags().StringVar(&f.request.Reason, "reason", "", "why, for the record")
@@ -68,7 +68,7 @@ func newRotateStartCommand(a *app, socket *string) *cobra.Command {
 rotation goes on without this command: ca rotate watch follows it, ca rotate abort
 turns it round.`,
 		Example: `  ca rotate start --reason "yearly rotation"
-  ca rotate start --mode auto --window "mon-fri 09:00-16:00" --first-zone eu-1 --yes`,
+  ca rotate start --mode auto --window "Mon,Tue,Wed,Thu 09:00-16:00" --first-zone eu-1 --yes`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withRotation(cmd.Context(), *socket, func(ctx context.Context, c kedgev1.RotationClient) error {

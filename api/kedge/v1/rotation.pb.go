@@ -69,7 +69,7 @@ type StartRotationRequest struct {
 	Mode string `protobuf:"bytes,2,opt,name=mode,proto3" json:"mode,omitempty"`
 	// Why, for the record.
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
-	// When an automatic plan may move, such as "mon-fri 09:00-16:00" in UTC; empty is
+	// When an automatic plan may move, such as "Mon,Tue,Wed,Thu 09:00-16:00" in UTC; empty is
 	// what the configuration says.
 	Window string `protobuf:"bytes,4,opt,name=window,proto3" json:"window,omitempty"`
 	// The least time in a phase of an automatic plan; absent is the configuration's.
