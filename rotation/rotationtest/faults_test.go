@@ -154,6 +154,52 @@ func TestZoneThatSleptThroughThreeRotationsCatchesUp(t *testing.T) {
 	rotate(w, 0) // and takes part again
 }
 
+// TestExcludedZoneThatReturnsIsNotWaitedForToTheEndOfItsLease: once it and its
+// verifiers hold what the others do, it takes part as they do.
+func TestExcludedZoneThatReturnsIsNotWaitedForToTheEndOfItsLease(t *testing.T) {
+	w := rotationtest.New(t, rotationtest.Config{Zones: 2, Seed: 8})
+	away := w.Zones["zone-1"]
+	lease := away[0].Authority.Intermediate().NotAfter()
+	for _, p := range away {
+		p.Down = true
+	}
+	w.Start(primary.StartRequest{New: w.NewRoot()})
+	for range 10 {
+		w.Step()
+	}
+	require.Equal(t, rotation.Distributing, w.Plan().Phase, "a silent zone holds it up")
+	w.Exclude("zone-1")
+	w.Until(rotation.Draining)
+	for _, p := range away {
+		p.Down = false
+	}
+	act := primary.Act{Actor: "uid:0", Action: "rotation.include-zone"}
+	_, err := w.Primary().Change(t.Context(), act, func(p rotation.Plan, _ time.Time) (rotation.Plan, error) { return p.Include("zone-1") })
+	require.NoError(t, err)
+	w.Settle()
+	w.In("zone-1")
+	w.Until(rotation.Done)
+	require.True(t, w.Plan().EndedAt.Before(lease.Add(-24*time.Hour)), "%s", w.Plan().EndedAt)
+}
+
+// TestEmergencyThatReissuesFirst drops the old anchor as soon as everybody has a new
+// leaf, long before the last old one has ended.
+func TestEmergencyThatReissuesFirst(t *testing.T) {
+	w := rotationtest.New(t, rotationtest.Config{Zones: 2, Seed: 9, Workloads: 2})
+	next := w.NewRoot()
+	require.NoError(t, w.Primary().AddStandby(t.Context(), next, "uid:0"))
+	for range 20 {
+		w.Step()
+	}
+	began := w.Clock.Now()
+	e := &rotation.Emergency{Actor: "uid:0", Reason: "stolen", At: began, Deadline: began.Add(rotationtest.LeafTTL / 2)}
+	plan := w.Start(primary.StartRequest{New: next, Emergency: e})
+	w.OldLeavesMayFail(plan.Old, e.Deadline)
+	w.Until(rotation.Done)
+	require.Less(t, w.Plan().EndedAt.Sub(began), rotationtest.LeafTTL)
+	require.True(t, w.Plan().Emergency.Taken)
+}
+
 func TestRemovedZoneIsRefusedAndItsLeavesAreWaitedFor(t *testing.T) {
 	w := rotationtest.New(t, rotationtest.Config{Zones: 2, Seed: 6, Step: 30 * time.Minute})
 	removed := w.Zones["zone-1"][0]

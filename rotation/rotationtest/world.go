@@ -61,7 +61,10 @@ type World struct {
 	acting   *Process
 	verified map[string]error // chains that were checked, by leaf and bundle
 	seen     map[*Process]uint64
-	out      map[rotation.Zone]bool // zones that are excluded or removed: their verifiers do not count
+	// An emergency that a test has told of.
+	distrusted ca.AnchorID
+	deadline   time.Time
+	out        map[rotation.Zone]bool // zones that are excluded or removed: their verifiers do not count
 }
 
 // PrimaryZone is the zone of the primary's own replicas.
