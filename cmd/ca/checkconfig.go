@@ -27,7 +27,7 @@ func (a *app) checkConfig(ctx context.Context, path string) []checkResult {
 	for _, p := range []struct {
 		name   string
 		source passphraseConfig
-	}{{"root.passphrase", cfg.Root.Passphrase}, {"keys.passphrase", cfg.Keys.Passphrase}} {
+	}{{"root.passphrase", cfg.Root.Passphrase}, {"nextRoot.passphrase", cfg.NextRoot.Passphrase}, {"keys.passphrase", cfg.Keys.Passphrase}} {
 		if p.source == (passphraseConfig{}) { // it is in Vault
 			continue
 		}
@@ -47,12 +47,15 @@ func (a *app) checkConfig(ctx context.Context, path string) []checkResult {
 // checkRoot looks at a root's files, or asks the server that has it.
 func (a *app) checkRoot(ctx context.Context, cfg config) []checkResult {
 	var results []checkResult
-	if cfg.Root.Type == rootLocal {
+	for _, root := range []rootConfig{cfg.Root, cfg.NextRoot} {
+		if root.Type != rootLocal {
+			continue
+		}
 		policy, err := fips.PolicyByName(cfg.FIPS.Profile)
 		if err == nil {
-			_, err = a.openRoot(cfg.Root, policy, nil)
+			_, err = a.openRoot(root, policy, nil)
 		}
-		files := checkResult{"root", "root-files", ca.LevelOK, cfg.Root.Dir, ""}
+		files := checkResult{"root", "root-files", ca.LevelOK, root.Dir, ""}
 		if err != nil {
 			files.fault(ca.LevelFail, err.Error(), "run ca init, or restore the directory")
 		}

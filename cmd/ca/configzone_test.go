@@ -2,6 +2,7 @@ package main
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -73,4 +74,23 @@ func TestDataDirectoryIsThatOfOneReplica(t *testing.T) {
 		_, err = ownMembership(cfg)
 		require.ErrorContains(t, err, "the data directory is that of replica a of zone eu-1")
 	}
+}
+
+// A server whose next root is in Vault asks Vault for that as well.
+func TestPolicyForVaultCoversTheNextRoot(t *testing.T) {
+	a, _, _ := testApp(time.Now())
+	cfg := defaultConfig()
+	cfg.NextRoot = rootConfig{Type: rootVaultPKI, Mount: "pki-next", Issuer: "next"}
+	require.True(t, cfg.usesVault())
+	b, err := a.openVaultBackends(cfg)
+	require.NoError(t, err)
+	var paths []string
+	for _, r := range b.rules(false) {
+		paths = append(paths, r.Path)
+	}
+	require.Contains(t, paths, "pki-next/issuer/next/sign-intermediate")
+	cfg.Root = rootConfig{Type: rootVaultPKI, Mount: "pki"}
+	b, err = a.openVaultBackends(cfg)
+	require.NoError(t, err)
+	require.Greater(t, len(b.rules(false)), len(paths), "both")
 }

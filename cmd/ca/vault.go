@@ -93,6 +93,7 @@ type vaultBackends struct {
 	client  *vault.Client
 	pki     *vaultroot.PKI
 	transit *vaultroot.Transit
+	next    *vaultBackends // the root of the anchor that shall sign; nil where it is not in Vault
 	store   *transit.Store
 	sealer  *transit.Sealer
 }
@@ -144,15 +145,14 @@ func (a *app) openVaultBackends(cfg config) (*vaultBackends, error) {
 		}
 		b.client = o.vault
 	}
-	root, err := a.openRootInVault(cfg.Root, policy, b.client)
-	if err != nil {
+	if err := b.openRoot(a, cfg.Root, policy); err != nil {
 		return nil, err
 	}
-	switch root := root.(type) {
-	case *vaultroot.PKI:
-		b.pki = root
-	case *vaultroot.Transit:
-		b.transit = root
+	if cfg.NextRoot.isInVault() {
+		b.next = &vaultBackends{client: b.client}
+		if err := b.next.openRoot(a, cfg.NextRoot, policy); err != nil {
+			return nil, err
+		}
 	}
 	if cfg.Keys.Store == keysVaultTransit {
 		b.store, err = transit.NewStore(transit.StoreConfig{Client: b.client, Mount: cfg.Keys.Mount, Prefix: cfg.Keys.Prefix, KeyType: fips.KeyType(cfg.Keys.Type)})
@@ -168,9 +168,35 @@ func (a *app) openVaultBackends(cfg config) (*vaultBackends, error) {
 	return b, nil
 }
 
+// openRoot opens the root that is in Vault, if it is.
+func (b *vaultBackends) openRoot(a *app, cfg rootConfig, policy fips.Policy) error {
+	root, err := a.openRootInVault(cfg, policy, b.client)
+	switch root := root.(type) {
+	case *vaultroot.PKI:
+		b.pki = root
+	case *vaultroot.Transit:
+		b.transit = root
+	}
+	return err
+}
+
 // rules are the policy; with setup, what is needed once comes first.
 func (b *vaultBackends) rules(setup bool) []vault.Rule {
-	rules := vault.TokenRules()
+	rules := append(vault.TokenRules(), b.rootRules(setup)...)
+	if b.next != nil {
+		rules = append(rules, b.next.rootRules(setup)...)
+	}
+	if b.store != nil {
+		rules = append(rules, b.store.Rules()...)
+	}
+	if b.sealer != nil {
+		rules = append(rules, b.sealer.Rules()...)
+	}
+	return rules
+}
+
+func (b *vaultBackends) rootRules(setup bool) []vault.Rule {
+	var rules []vault.Rule
 	if b.pki != nil {
 		if setup {
 			rules = append(rules, b.pki.CreateRules()...)
@@ -185,12 +211,6 @@ func (b *vaultBackends) rules(setup bool) []vault.Rule {
 		}
 		rules = append(rules, b.transit.Rules()[1:]...)
 	}
-	if b.store != nil {
-		rules = append(rules, b.store.Rules()...)
-	}
-	if b.sealer != nil {
-		rules = append(rules, b.sealer.Rules()...)
-	}
 	return rules
 }
 
@@ -199,12 +219,9 @@ func (b *vaultBackends) permitted(ctx context.Context) error {
 	if err := b.client.LogIn(ctx); err != nil {
 		return fmt.Errorf("the login of the server: %w", err)
 	}
-	var tried []error
-	if b.pki != nil {
-		tried = append(tried, b.pki.Permitted(ctx))
-	}
-	if b.transit != nil {
-		tried = append(tried, b.transit.Permitted(ctx))
+	tried := b.rootPermitted(ctx)
+	if b.next != nil {
+		tried = append(tried, b.next.rootPermitted(ctx)...)
 	}
 	if b.store != nil {
 		tried = append(tried, b.store.Permitted(ctx))
@@ -218,6 +235,17 @@ func (b *vaultBackends) permitted(ctx context.Context) error {
 	return nil
 }
 
+func (b *vaultBackends) rootPermitted(ctx context.Context) []error {
+	var tried []error
+	if b.pki != nil {
+		tried = append(tried, b.pki.Permitted(ctx))
+	}
+	if b.transit != nil {
+		tried = append(tried, b.transit.Permitted(ctx))
+	}
+	return tried
+}
+
 // preflight tries everything; after a connection that fails there is nothing to try.
 func (b *vaultBackends) preflight(ctx context.Context, now time.Time) []ca.Finding {
 	findings := b.client.Preflight(ctx)
@@ -229,11 +257,9 @@ func (b *vaultBackends) preflight(ctx context.Context, now time.Time) []ca.Findi
 	if b.client.OpensOnce() { // Preflight has said so
 		return findings
 	}
-	if b.pki != nil {
-		findings = append(findings, b.pki.Preflight(ctx, now)...)
-	}
-	if b.transit != nil {
-		findings = append(findings, b.transit.Preflight(ctx, now)...)
+	findings = append(findings, b.rootPreflight(ctx, now)...)
+	if b.next != nil {
+		findings = append(findings, b.next.rootPreflight(ctx, now)...)
 	}
 	findings = append(findings, b.checkBundle(ctx)...)
 	if b.store != nil {
@@ -241,6 +267,17 @@ func (b *vaultBackends) preflight(ctx context.Context, now time.Time) []ca.Findi
 	}
 	if b.sealer != nil {
 		findings = append(findings, b.sealer.Preflight(ctx)...)
+	}
+	return findings
+}
+
+func (b *vaultBackends) rootPreflight(ctx context.Context, now time.Time) []ca.Finding {
+	var findings []ca.Finding
+	if b.pki != nil {
+		findings = append(findings, b.pki.Preflight(ctx, now)...)
+	}
+	if b.transit != nil {
+		findings = append(findings, b.transit.Preflight(ctx, now)...)
 	}
 	return findings
 }
