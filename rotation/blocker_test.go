@@ -229,7 +229,15 @@ func TestWindowOpensWhenItSays(t *testing.T) {
 		require.Equal(t, want, w.Opens(tuesday), text)
 		require.Equal(t, text, w.String())
 	}
-	for _, text := range []string{"always", "08:00", "08:00-08:00", "Tues 08:00-09:00", "Mon,Mon 08:00-09:00", "08:00-25:00"} {
+	for text, want := range map[string]string{
+		"mon-fri 09:00-16:00":     "Mon,Tue,Wed,Thu,Fri 09:00-16:00",
+		"Sat-Mon,sun 09:00-16:00": "Sun,Mon,Sat 09:00-16:00",
+	} {
+		w, err := rotation.ParseWindow(text)
+		require.NoError(t, err)
+		require.Equal(t, want, w.String())
+	}
+	for _, text := range []string{"always", "08:00", "08:00-08:00", "Tues 08:00-09:00", "Mon-Nay 08:00-09:00", "08:00-25:00"} {
 		_, err := rotation.ParseWindow(text)
 		require.Error(t, err, text)
 	}

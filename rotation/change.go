@@ -256,6 +256,8 @@ func (p Plan) MakeEmergency(e Emergency) (Plan, error) {
 	switch {
 	case e.Actor == "" || e.Reason == "" || e.At.IsZero():
 		return p, fmt.Errorf("an emergency needs an actor, a reason and a time")
+	case e.Percent < 0 || e.Percent > 100:
+		return p, fmt.Errorf("%d percent of all leaves cannot be", e.Percent)
 	case e.Anchor != p.Old && e.Anchor != p.New:
 		return p, fmt.Errorf("anchor %s is none of rotation %s", e.Anchor, p.ID)
 	case p.IsOver(), p.Phase == Retiring && e.Anchor == p.New:

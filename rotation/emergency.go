@@ -59,7 +59,7 @@ func (v *view) waived(e *Emergency) bool {
 		v.askForLeaves()
 		return false
 	}
-	if v.everyone(func(r Report) bool { return v.covers(r, e.Reissued) }) {
+	if v.isEnough(e) || v.everyone(func(r Report) bool { return v.covers(r, e.Reissued) }) {
 		return true
 	}
 	for i := range v.blockers {
@@ -68,4 +68,31 @@ func (v *view) waived(e *Emergency) bool {
 		}
 	}
 	return false
+}
+
+// isEnough tells whether as many leaves are followed by new ones as the emergency asks
+// for. Of a replica that holds an earlier bundle, or is silent, none is.
+func (v *view) isEnough(e *Emergency) bool {
+	live, behind := 0, 0
+	for _, z := range v.plan.Zones {
+		if z.Excluded != "" {
+			continue
+		}
+		holds := v.quietly(z.Name, func(r Report) bool { return r.Sequence >= e.Reissued })
+		for _, r := range v.reports[z.Name] {
+			for class, c := range r.Coverage {
+				live += c.Live
+				switch {
+				case !holds:
+					behind += c.Live
+				case !v.plan.confirms(z.Name, class, e.Reissued):
+					behind += c.Behind
+				}
+			}
+		}
+		if !holds && len(v.reports[z.Name]) == 0 {
+			return false // nobody knows how many it has
+		}
+	}
+	return e.Percent > 0 && behind*100 <= live*(100-e.Percent)
 }

@@ -39,7 +39,7 @@ func TestReissueFirstDropsTheOldAnchorOnceEverybodyHasANewLeaf(t *testing.T) {
 	require.Equal(t, both, out.Steps[0].Publish, "who holds it has a new leaf")
 
 	p = out.Plan.Next(start, moved).Plan
-	waits := moved
+	waits := drains(everybody(8, newID, 42), oldID, start.Add(lifetime))
 	waits[1].Coverage = map[ca.VerifierClass]ca.Coverage{ca.ClassRenewal: {Sequence: 41, Live: 100, Behind: 40, Oldest: start.Add(lifetime)}}
 	waits[0].Coverage, waits[2].Coverage = nil, nil
 	out = p.Next(start, waits)
@@ -47,6 +47,13 @@ func TestReissueFirstDropsTheOldAnchorOnceEverybodyHasANewLeaf(t *testing.T) {
 		Zone: "eu-1", Replica: "0", Code: rotation.CodeCoverage, Until: e.Deadline,
 		Why: "40 of 100 live leaves last saw bundle 41, oldest expires in 24h",
 	}}, out.Blockers)
+
+	enough := p
+	urgent := *p.Emergency
+	enough.Emergency, urgent.Percent = &urgent, 60
+	require.Equal(t, rotation.Retiring, enough.Next(start, waits).Plan.Phase, "60 of 100 have one")
+	urgent.Percent = 61
+	require.Equal(t, rotation.Draining, enough.Next(start, waits).Plan.Phase)
 
 	silent := p.Next(e.Deadline, nil)
 	require.Equal(t, rotation.Draining, silent.Plan.Phase, "the deadline waives the leaves, not the zones")
@@ -128,6 +135,7 @@ func TestEmergencyThatSaysTooLittleIsRefused(t *testing.T) {
 		"nobody":         func(e *rotation.Emergency) { e.Actor = "" },
 		"no reason":      func(e *rotation.Emergency) { e.Reason = "" },
 		"no time":        func(e *rotation.Emergency) { e.At = time.Time{} },
+		"too much":       func(e *rotation.Emergency) { e.Percent = 101 },
 		"another anchor": func(e *rotation.Emergency) { e.Anchor = ca.AnchorID{9} },
 	} {
 		e := stolen()

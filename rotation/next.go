@@ -114,16 +114,27 @@ func (v *view) activate() {
 	v.blockers = slices.DeleteFunc(v.blockers, func(b Blocker) bool { return b.Zone != "" && !v.plan.commanded(b.Zone) })
 }
 
-// tell marks the zones that may be told: those that follow the ones that have
-// reported. Excluded zones are told as well, in case they hear it. An emergency tells
-// all at once.
+// tell marks the zones that may be told: the canary alone, and then, in their order,
+// as many at a time as have reported that they have moved. Excluded zones are told as
+// well, in case they hear it. An emergency tells all at once.
 func (v *view) tell() {
+	moved, told := 0, 0
+	var rest []*ZoneState
 	for i := range v.plan.Zones {
-		z := &v.plan.Zones[i]
-		z.Commanded = true
-		if z.Excluded == "" && v.plan.emergency() == nil && !v.quietly(z.Name, v.signsAsTold) {
-			return
+		switch z := &v.plan.Zones[i]; {
+		case z.Excluded != "" || v.plan.emergency() != nil:
+			z.Commanded = true
+		case v.quietly(z.Name, v.signsAsTold):
+			z.Commanded = true
+			moved++
+		case z.Commanded:
+			told++
+		default:
+			rest = append(rest, z)
 		}
+	}
+	for _, z := range rest[:min(len(rest), max(max(moved, 1)-told, 0))] {
+		z.Commanded = true
 	}
 }
 

@@ -70,8 +70,11 @@ type Emergency struct {
 	// Anchor is the one that is not trusted any more; zero is the old one of the plan.
 	Anchor ca.AnchorID `json:"anchor,omitzero"`
 	// Distrust drops it at once. Otherwise it is dropped when everybody signs under the
-	// other and has a new leaf, or at Deadline.
+	// other and Percent of all live leaves are known to be followed by new ones, or at
+	// Deadline. Those of workloads that have vanished are never followed, and count until
+	// they end.
 	Distrust bool      `json:"distrust,omitempty"`
+	Percent  int       `json:"percent,omitempty"` // 0 is 100
 	Deadline time.Time `json:"deadline,omitzero"` // zero is none
 	Actor    string    `json:"actor"`
 	Reason   string    `json:"reason"`

@@ -277,3 +277,36 @@ func TestAbortDrainsWhatItHasSigned(t *testing.T) {
 	require.Equal(t, rotation.Aborted, out.Plan.Phase)
 	require.EqualValues(t, 43, out.Plan.Sequence)
 }
+
+// TestZonesAreToldInGrowingSteps: the canary alone, then as many as have moved.
+func TestZonesAreToldInGrowingSteps(t *testing.T) {
+	var zones []rotation.Zone
+	for z := range 9 {
+		zones = append(zones, rotation.Zone(rune('a'+z)))
+	}
+	p := made(t, func(s *rotation.Start) { s.Zones, s.Standby = zones, 41 })
+	told := func() int {
+		n := 0
+		for _, z := range p.Zones {
+			if z.Commanded {
+				n++
+			}
+		}
+		return n
+	}
+	reports := func() []rotation.Report { // everybody has done what it was told
+		var all []rotation.Report
+		for _, z := range zones {
+			c := p.CommandFor(z)
+			all = append(all, report(z, c.Epoch, c.Signer, 41))
+		}
+		return all
+	}
+	p = settled(p.Next(start, nil).Plan, reports()).Plan
+	for _, want := range []int{1, 2, 4, 8, 9} {
+		require.Equal(t, rotation.Activating, p.Phase)
+		require.Equal(t, want, told())
+		p = p.Next(soon, at(soon, reports())).Plan
+	}
+	require.Equal(t, rotation.Draining, p.Phase)
+}

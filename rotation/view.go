@@ -23,12 +23,16 @@ type view struct {
 
 func newView(p Plan, now time.Time, reports []Report, g guards) *view {
 	v := &view{plan: p, now: now, guards: g, reports: make(map[Zone][]Report)}
+	known := make(map[Zone]bool, len(p.Zones))
+	for _, z := range p.Zones {
+		known[z.Name] = true
+	}
 	for _, r := range reports {
 		if r.Removed {
 			v.removed = append(v.removed, r)
 			continue
 		}
-		if len(v.reports[r.Zone]) == 0 && p.zone(r.Zone) < 0 {
+		if len(v.reports[r.Zone]) == 0 && !known[r.Zone] {
 			v.joined = append(v.joined, r.Zone)
 		}
 		v.reports[r.Zone] = append(v.reports[r.Zone], r)

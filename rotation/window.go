@@ -19,7 +19,7 @@ const windowForm = "15:04"
 
 var weekdays = []string{"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"}
 
-// ParseWindow reads what String writes: "08:00-16:00", "Mon,Tue 22:00-04:00"; "" is
+// ParseWindow reads "08:00-16:00", "Mon,Tue 22:00-04:00", "mon-fri 09:00-16:00"; "" is
 // always.
 func ParseWindow(text string) (Window, error) {
 	if text == "" {
@@ -30,11 +30,15 @@ func ParseWindow(text string) (Window, error) {
 	if days, rest, found := strings.Cut(text, " "); found {
 		hours = rest
 		for name := range strings.SplitSeq(days, ",") {
-			day := slices.Index(weekdays, name)
-			if day < 0 || slices.Contains(w.days, time.Weekday(day)) {
-				return Window{}, fmt.Errorf("window %q: day %q is none of %s, or named twice", text, name, strings.Join(weekdays, ", "))
+			named, err := parseDays(name)
+			if err != nil {
+				return Window{}, fmt.Errorf("window %q: %w", text, err)
 			}
-			w.days = append(w.days, time.Weekday(day))
+			for _, day := range named {
+				if !slices.Contains(w.days, day) {
+					w.days = append(w.days, day)
+				}
+			}
 		}
 		slices.Sort(w.days)
 	}
@@ -48,6 +52,25 @@ func ParseWindow(text string) (Window, error) {
 	return w, nil
 }
 
+// parseDays reads Mon, or Mon-Fri, in any case.
+func parseDays(text string) ([]time.Weekday, error) {
+	first, last, isRange := strings.Cut(text, "-")
+	if !isRange {
+		last = first
+	}
+	from := slices.IndexFunc(weekdays, func(d string) bool { return strings.EqualFold(d, first) })
+	to := slices.IndexFunc(weekdays, func(d string) bool { return strings.EqualFold(d, last) })
+	if from < 0 || to < 0 {
+		return nil, fmt.Errorf("day %q is none of %s", text, strings.Join(weekdays, ", "))
+	}
+	var days []time.Weekday
+	for day := from; ; day = (day + 1) % len(weekdays) {
+		if days = append(days, time.Weekday(day)); day == to {
+			return days, nil
+		}
+	}
+}
+
 func sinceMidnight(t time.Time) time.Duration {
 	return time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute
 }
@@ -55,7 +78,7 @@ func sinceMidnight(t time.Time) time.Duration {
 // IsZero tells whether the window is always open.
 func (w Window) IsZero() bool { return w.begin == w.end }
 
-// String is the window as ParseWindow reads it.
+// String is the window as ParseWindow reads it, each day by name.
 func (w Window) String() string {
 	if w.IsZero() {
 		return ""
