@@ -45,7 +45,7 @@ failed, 2 blocked until somebody acts, 3 attention, 4 unsafe.`,
 		newRotateAdvanceCommand(a, &socket), newRotatePauseCommand(a, &socket), newRotateResumeCommand(a, &socket), newRotateModeCommand(a, &socket),
 		newRotateAbortCommand(a, &socket), newRotateExcludeCommand(a, &socket), newRotateIncludeCommand(a, &socket),
 		newRotateConfirmCommand(a, &socket), newRotateApproveCommand(a, &socket), newRotateEmergencyCommand(a, &socket),
-		newRotateVerifyCommand(a, &socket), newRotateHistoryCommand(a, &socket), newRotateReconstructCommand(a, &socket),
+		newRotateVerifyCommand(a, &socket), newRotateHistoryCommand(a, &socket), newRotateReconstructCommand(a, &socket), newRotateSimulateCommand(a),
 	)
 	return cmd
 }
