@@ -27,8 +27,9 @@ DIR    ?= kedge-dev
 LISTEN ?= 127.0.0.1:8443
 PKG    ?= ./...
 FUZZTIME ?= 10s
+ROTATIONS ?= 20
 
-.PHONY: help run test check build upstream e2e bench bench-roots tools proto artefact race lint vuln fuzz fmt tidy-check upstream-check proto-check prerequisites clean
+.PHONY: help run test check build upstream e2e rotations bench bench-roots tools proto artefact race lint vuln fuzz fmt tidy-check upstream-check proto-check prerequisites clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +66,11 @@ artefact: prerequisites ## Prove on the built binary that it is in FIPS mode
 
 e2e: build ## Run the end-to-end suites with real clients
 	KEDGE_BIN=$(CURDIR)/bin/ca test/e2e/run
+
+rotations: prerequisites ## Rotate ROTATIONS times under faults, with handshakes after each event
+	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
+	KEDGE_ROTATIONS=$(ROTATIONS) $(GO) test -count=1 -timeout 24h -v -run '^TestHandshakesThrough' ./rotation/rotationtest >"$$log" 2>&1 || { tail -100 "$$log"; bad=1; }; \
+	sed -n 's/^.*figure: //p' "$$log"; [[ -z "$${bad:-}" ]]
 
 bench: build ## Print the benchmark table with its floors
 	$(GO) build -o bin/bench ./test/bench

@@ -2,6 +2,7 @@ package rotationtest
 
 import (
 	"crypto"
+	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"time"
@@ -19,9 +20,14 @@ import (
 type Workload struct {
 	Name string
 	Zone rotation.Zone
+	Skew time.Duration // of its clock
 
 	caller ca.Caller
 	held   []Held // those that have not ended at every clock
+
+	peer    *peer
+	shown   *tls.Certificate
+	trusted *x509.CertPool // the bundle that came with the latest
 }
 
 // Held is a certificate with its key.
@@ -42,6 +48,8 @@ func (l *Workload) last(now time.Time) (Held, bool) {
 	return Held{}, false
 }
 
+func (l *Workload) now(w *World) time.Time { return w.Clock.Now().Add(l.Skew) }
+
 // AddWorkload adds a workload to a zone, with its first certificate.
 func (w *World) AddWorkload(zone rotation.Zone) *Workload {
 	w.T.Helper()
@@ -50,7 +58,8 @@ func (w *World) AddWorkload(zone rotation.Zone) *Workload {
 	require.NoError(w.T, err)
 	caller, err := ca.NewCaller(id, ca.Evidence{Method: ca.MethodKubernetes, Cluster: "test", Subject: "system:serviceaccount:default:" + name})
 	require.NoError(w.T, err)
-	l := &Workload{Name: name, Zone: zone, caller: caller}
+	l := &Workload{Name: name, Zone: zone, Skew: w.skew(), caller: caller}
+	l.peer = w.newPeer(l)
 	w.Workloads = append(w.Workloads, l)
 	w.renew(l)
 	return l
@@ -63,16 +72,16 @@ func (w *World) renew(l *Workload) {
 	begin := w.chance.upTo(len(replicas))
 	for i := range replicas {
 		p := replicas[(begin+i)%len(replicas)]
-		if p.Down || p.Authority.Ready(w.Clock.Now()) != nil {
+		if p.Down || p.Authority.Ready(p.now()) != nil {
 			continue
 		}
 		key, err := fips.GenerateKey(fips.ECDSAP256)
 		require.NoError(w.T, err)
-		request, err := ca.ParseRequest(catest.CSR(w.T, key, ""), ca.RequestOptions{Now: w.Clock.Now()}, w.FIPS)
+		request, err := ca.ParseRequest(catest.CSR(w.T, key, ""), ca.RequestOptions{Now: p.now()}, w.FIPS)
 		require.NoError(w.T, err)
 		issued, err := p.Authority.Issue(w.T.Context(), l.caller, request)
 		require.NoError(w.T, err)
-		l.held = append(l.held, Held{issued, key})
+		l.held, l.trusted = append(l.held, Held{issued, key}), issued.Bundle.Pool()
 		return
 	}
 }
@@ -112,6 +121,9 @@ func (w *World) Check() {
 				bundles["replica "+string(zone)+"/"+p.Name] = held
 			}
 		}
+	}
+	if w.config.Handshakes {
+		w.shakeHands()
 	}
 	for _, l := range w.Workloads {
 		for _, h := range l.held {

@@ -8,7 +8,8 @@
 //
 // It promises that after every event the whole world is held to the invariants of
 // package rotation: each live certificate verifies at each workload and each replica
-// of every zone, and nothing that must rise has fallen.
+// of every zone, and nothing that must rise has fallen. Where Config.Handshakes is set,
+// every workload calls every other one over TLS as well.
 //
 // It is for tests only and is linked into no program.
 package rotationtest

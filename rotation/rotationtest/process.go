@@ -29,8 +29,9 @@ type Process struct {
 	Authority *ca.Authority
 	Custodian *ca.Custodian
 	Link      Link
-	Down      bool  // it does nothing until it is up again
-	LastError error // of the last step
+	Down      bool          // it does nothing until it is up again
+	Skew      time.Duration // of its clock
+	LastError error         // of the last step
 
 	w        *World
 	dead     bool // it has crashed and is not up again yet
@@ -44,12 +45,14 @@ type Process struct {
 	keyHash  [32]byte
 }
 
+func (p *Process) now() time.Time { return p.w.Clock.Now().Add(p.Skew) }
+
 func (w *World) newProcess(zone rotation.Zone, name string) *Process {
 	keys, err := memory.New(fips.ECDSAP256)
 	require.NoError(w.T, err)
 	made := &remembering{KeyStore: keys}
 	p := &Process{
-		w: w, Zone: zone, Name: name, Link: w.config.Link, state: &catest.StateStore{}, keys: made, made: made,
+		w: w, Zone: zone, Name: name, Skew: w.skew(), Link: w.config.Link, state: &catest.StateStore{}, keys: made, made: made,
 		records: &catest.Recorder{}, keyHash: sha256.Sum256([]byte(string(zone) + "/" + name + w.Clock.Now().String())),
 	}
 	p.state.Fault = func() (error, bool) {
@@ -68,7 +71,7 @@ func (w *World) AddPrimary(name string, anchors []ca.Anchor) *Process {
 	w.T.Helper()
 	p := w.newProcess(PrimaryZone, name)
 	p.open(w.rootFor)
-	require.NoError(w.T, p.Custodian.Initialise(w.T.Context(), w.Clock.Now(), anchors))
+	require.NoError(w.T, p.Custodian.Initialise(w.T.Context(), p.now(), anchors))
 	p.forget(w.config.Sequence)
 	w.Primaries = append(w.Primaries, p)
 	p.Restart()
@@ -126,10 +129,10 @@ func (p *Process) open(roots ca.RootFor) {
 		TrustDomain: w.Domain, Roots: roots, Keys: p.keys, State: p.state, Events: w.Events, Policy: w.FIPS, MaxLeafTTL: LeafTTL,
 	})
 	require.NoError(w.T, err)
-	p.Authority, err = ca.NewAuthority(ca.AuthorityConfig{FIPS: w.FIPS, Policy: w.policy, Recorder: p.records, Now: w.Clock.Now})
+	p.Authority, err = ca.NewAuthority(ca.AuthorityConfig{FIPS: w.FIPS, Policy: w.policy, Recorder: p.records, Now: p.now})
 	require.NoError(w.T, err)
 	for _, r := range p.records.Records() {
-		if r.NotAfter.After(w.Clock.Now()) {
+		if r.NotAfter.After(p.now()) {
 			p.Authority.Remember(r.LiveKey())
 		}
 	}
@@ -167,7 +170,7 @@ func (p *Process) restart() {
 	var err error
 	p.follower, err = replica.New(replica.Config{
 		Zone: p.Zone, Replica: p.Name, Version: "test", Source: source, Custodian: p.Custodian, Authority: p.Authority,
-		Upkeep: p.Upkeep, Now: w.Clock.Now, Trusted: p.Zone == PrimaryZone,
+		Upkeep: p.Upkeep, Now: p.now, Trusted: p.Zone == PrimaryZone,
 	})
 	require.NoError(w.T, err)
 	require.NoError(w.T, p.follower.Restore(w.T.Context()))
@@ -180,7 +183,7 @@ func (p *Process) settings() primary.Config {
 	w := p.w
 	return primary.Config{
 		TrustDomain: w.Domain, Documents: w.Docs, Custodian: p.Custodian, Roots: w.rootFor, Keys: p.keys, Events: w.Events,
-		Policy: w.FIPS, Zone: PrimaryZone, Replica: p.Name, Version: "test", Now: w.Clock.Now, Rotation: w.config.Settings,
+		Policy: w.FIPS, Zone: PrimaryZone, Replica: p.Name, Version: "test", Now: p.now, Rotation: w.config.Settings,
 	}
 }
 
@@ -195,7 +198,7 @@ func (away) Report(context.Context, rotation.Report) error { return errors.New("
 
 // Upkeep is what ca serve does every few seconds.
 func (p *Process) Upkeep(ctx context.Context) error {
-	supply, err := p.Custodian.Tick(ctx, p.w.Clock.Now(), false)
+	supply, err := p.Custodian.Tick(ctx, p.now(), false)
 	if p.dead || supply.Bundle == nil {
 		return err
 	}
@@ -246,10 +249,10 @@ func (w *World) Join(zone rotation.Zone, name string) *Process {
 	last, err := at.Replay(answer.Bundles[1:])
 	require.NoError(w.T, err)
 	p.open(w.rootFor)
-	require.NoError(w.T, p.Custodian.Initialise(ctx, w.Clock.Now(), last.Bundle().Anchors()))
+	require.NoError(w.T, p.Custodian.Initialise(ctx, p.now(), last.Bundle().Anchors()))
 	signed, err := primary.Encode(answer.Bundles[len(answer.Bundles)-1])
 	require.NoError(w.T, err)
-	require.NoError(w.T, p.Custodian.Adopt(ctx, w.Clock.Now(), ca.Adoption{Bundle: last.Bundle(), Signed: signed}))
+	require.NoError(w.T, p.Custodian.Adopt(ctx, p.now(), ca.Adoption{Bundle: last.Bundle(), Signed: signed}))
 	p.Restart()
 	delete(w.out, zone)
 	return p
@@ -274,14 +277,24 @@ func (w *World) In(zone rotation.Zone) { delete(w.out, zone) }
 type Link struct {
 	Lose, Delay, Repeat, Reorder int
 	Cut                          bool // nothing goes through
+	Deaf                         bool // nothing comes from the primary
+	Mute                         bool // no report goes to it
 }
 
-func (l Link) isCut(w *World) bool { return l.Cut || w.chance.oneIn(l.Lose) }
+// isCut tells whether something is lost on its way now.
+func (l Link) isCut(w *World) bool {
+	lost := l.Cut || w.chance.oneIn(l.Lose)
+	if lost {
+		w.Faults.Lost++
+	}
+	return lost
+}
 
 // carry brings to the replica what the primary has for it.
 func (p *Process) carry(ctx context.Context) error {
 	w := p.w
-	if p.Link.Cut || p.source() == nil {
+	if p.Link.Cut || p.Link.Deaf || p.source() == nil {
+		w.Faults.Lost++
 		return nil
 	}
 	if !p.Link.isCut(w) {
@@ -296,14 +309,22 @@ func (p *Process) carry(ctx context.Context) error {
 		if isNew {
 			p.mail = append(p.mail, d)
 			if w.chance.oneIn(p.Link.Repeat) {
+				w.Faults.Repeated++
 				p.mail = append(p.mail, d)
 			}
 		}
 	}
-	for len(p.mail) > 0 && !w.chance.oneIn(p.Link.Delay) {
+	for len(p.mail) > 0 {
+		if w.chance.oneIn(p.Link.Delay) {
+			w.Faults.Delayed++
+			break
+		}
 		n := 0
 		if w.chance.oneIn(p.Link.Reorder) {
 			n = w.chance.upTo(len(p.mail))
+		}
+		if n > 0 {
+			w.Faults.Reordered++
 		}
 		d := p.mail[n]
 		p.mail = append(p.mail[:n:n], p.mail[n+1:]...)
@@ -328,7 +349,7 @@ func (p *Process) source() *primary.Primary {
 // report sends a report, which may be lost on its way.
 func (p *Process) report(ctx context.Context) error {
 	r, err := p.follower.Look(ctx)
-	if err != nil || p.Link.isCut(p.w) || p.source() == nil {
+	if err != nil || p.Link.Mute || p.Link.isCut(p.w) || p.source() == nil {
 		return err
 	}
 	return p.source().Report(ctx, r)

@@ -47,7 +47,7 @@ func (w *World) Settle() {
 		ready := true
 		for _, replicas := range w.Zones {
 			for _, p := range replicas {
-				ready = ready && (p.Down || p.Authority.Ready(w.Clock.Now()) == nil)
+				ready = ready && (p.Down || p.Authority.Ready(p.now()) == nil)
 			}
 		}
 		if ready {

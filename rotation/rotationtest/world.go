@@ -32,6 +32,11 @@ type Config struct {
 	Leases    bool // every process of the primary believes to lead
 	Settings  primary.Settings
 	Link      Link // faults of every link between a replica and the primary
+	// Skew is how far clocks are off: that of the first process of the primary is right,
+	// the others are behind, right or ahead in turn, and so are those of the workloads.
+	Skew time.Duration
+	// Handshakes has all workloads call each other over TLS whenever the world is checked.
+	Handshakes bool
 }
 
 // LeafTTL is how long the workloads' certificates live.
@@ -53,6 +58,9 @@ type World struct {
 	Events    *catest.Events // of all processes
 	OnCheck   func()         // is asked at each check, for what a test wants to hold as well
 
+	Handshakes, Failed int // how many were made, how many of them failed
+	Faults             Faults
+
 	config   Config
 	chance   chance
 	roots    map[ca.AnchorID]*root
@@ -65,10 +73,17 @@ type World struct {
 	distrusted ca.AnchorID
 	deadline   time.Time
 	out        map[rotation.Zone]bool // zones that are excluded or removed: their verifiers do not count
+	clocks     int                    // how many were given out
 }
 
 // PrimaryZone is the zone of the primary's own replicas.
 const PrimaryZone = rotation.Zone("primary")
+
+// Faults counts what has gone wrong, as it was asked to.
+type Faults struct{ Crashes, Lost, Delayed, Repeated, Reordered int }
+
+// All is their sum.
+func (f Faults) All() int { return f.Crashes + f.Lost + f.Delayed + f.Repeated + f.Reordered }
 
 // New makes a world whose primary has begun its chain and whose zones have joined.
 func New(t testing.TB, c Config) *World {
@@ -125,6 +140,13 @@ func setDefault[T comparable](v *T, otherwise T) {
 	if *v == zero {
 		*v = otherwise
 	}
+}
+
+// skew is the error of the next clock.
+func (w *World) skew() time.Duration {
+	n := w.clocks % 3
+	w.clocks++
+	return time.Duration((n+1)%3-1) * w.config.Skew
 }
 
 // root signs under an anchor whose key is in memory.
@@ -206,7 +228,6 @@ type fuse struct {
 	left      int  // writes until it burns; 0 is never
 	persisted bool // the write takes effect all the same
 	every     int  // it is set again for about so many writes; 0 is not
-	burnt     int  // how often it has burnt
 }
 
 // burn is asked before each write; writer is the process that writes, nil for the test
@@ -226,7 +247,7 @@ func (f *fuse) burn(writer *Process) (error, bool) {
 	}
 	writer.dead = true
 	persisted := f.persisted
-	f.burnt++
+	f.w.Faults.Crashes++
 	f.arm()
 	return errCrash, persisted
 }
@@ -261,7 +282,7 @@ func (w *World) CrashEvery(n int) {
 }
 
 // Crashes is how many processes have crashed so far.
-func (w *World) Crashes() int { return w.fuse.burnt }
+func (w *World) Crashes() int { return w.Faults.Crashes }
 
 // as runs something in the name of a process, and restarts whoever has crashed by it.
 func (w *World) as(p *Process, do func() error) error {
