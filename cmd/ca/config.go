@@ -139,6 +139,7 @@ type limitsConfig struct {
 	Queue           int      `yaml:"queue" json:"queue"`                     // requests that may wait for a signature
 	IdentityRate    float64  `yaml:"identityRate" json:"identityRate"`       // certificates a second for one identity
 	IdentityBurst   int      `yaml:"identityBurst" json:"identityBurst"`     // certificates at once for one identity
+	ReissueRate     float64  `yaml:"reissueRate" json:"reissueRate"`         // renewals a second that a rotation asks of the watchers of the bundle
 	Watchers        int      `yaml:"watchers" json:"watchers"`               // open bundle streams
 	WatchersPerPeer int      `yaml:"watchersPerPeer" json:"watchersPerPeer"` // of one address
 	DrainTimeout    duration `yaml:"drainTimeout" json:"drainTimeout"`       // for requests in flight at a stop
@@ -169,7 +170,7 @@ func defaultConfig() config {
 			RequestTimeout: duration(10 * time.Second), Handshakes: 64, Queue: 1024,
 			// A workload needs a few certificates an hour; what comes at once is a restart of
 			// all replicas of one service account. In a day that is below 100 000 keys.
-			IdentityRate: 1, IdentityBurst: 5000, Watchers: 20_000, WatchersPerPeer: 1000,
+			IdentityRate: 1, IdentityBurst: 5000, ReissueRate: 100, Watchers: 20_000, WatchersPerPeer: 1000,
 			DrainTimeout: duration(20 * time.Second), ConnectionAge: duration(12 * time.Hour), ConnectionIdle: duration(15 * time.Minute),
 		},
 		Log: logConfig{Level: "info"},

@@ -74,7 +74,8 @@ func (c *config) buildPolicy() (*ca.Policy, error) {
 }
 
 func (c *config) buildServerProfile() (*ca.Profile, error) {
-	pc := ca.ProfileConfig{Name: serverProfile, ServerOnly: true}
+	// No longer than workloads live: a rotation waits for the last leaf, ours included.
+	pc := ca.ProfileConfig{Name: serverProfile, ServerOnly: true, MaxTTL: c.longestLeaf()}
 	for _, name := range c.ServerNames {
 		dns, addr, err := splitServerName(name)
 		if err != nil {
@@ -96,6 +97,21 @@ func (c *config) buildServerProfile() (*ca.Profile, error) {
 		}
 	}
 	return ca.NewProfile(pc)
+}
+
+// longestLeaf is the longest lifetime that a profile grants.
+func (c *config) longestLeaf() time.Duration {
+	var longest time.Duration
+	for _, p := range c.Profiles {
+		if p.MaxTTL == 0 {
+			return ca.MaxLeafTTL
+		}
+		longest = max(longest, time.Duration(p.MaxTTL))
+	}
+	if longest == 0 {
+		return ca.MaxLeafTTL
+	}
+	return longest
 }
 
 // splitServerName tells an address from a host name.

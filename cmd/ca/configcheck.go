@@ -174,7 +174,7 @@ func (c *config) limitProblems(add addProblem) {
 		value float64
 	}{
 		{"handshakes", float64(l.Handshakes)}, {"queue", float64(l.Queue)}, {"identityRate", l.IdentityRate},
-		{"identityBurst", float64(l.IdentityBurst)}, {"watchers", float64(l.Watchers)},
+		{"identityBurst", float64(l.IdentityBurst)}, {"reissueRate", l.ReissueRate}, {"watchers", float64(l.Watchers)},
 		{"watchersPerPeer", float64(l.WatchersPerPeer)},
 		{"requestTimeout", float64(l.RequestTimeout)}, {"drainTimeout", float64(l.DrainTimeout)},
 	} {

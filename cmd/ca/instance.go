@@ -94,7 +94,7 @@ func (i *instance) open(a *app, log *slog.Logger) error {
 		return err
 	}
 	i.serving = &servingCertificate{authority: i.authority, identity: server, now: a.now}
-	i.upkeep = &upkeep{custodian: i.custodian, authority: i.authority, serving: i.serving, tokens: i.store, now: a.now, log: log}
+	i.upkeep = &upkeep{custodian: i.custodian, authority: i.authority, serving: i.serving, tokens: i.store, reissue: i.config.Limits.ReissueRate, now: a.now, log: log}
 	return nil
 }
 

@@ -28,7 +28,7 @@ const (
 func (c *config) rotationSettings() (primary.Settings, error) {
 	window, err := rotation.ParseWindow(c.Rotation.Window)
 	s := primary.Settings{
-		Lifetime: time.Duration(c.Intermediate.Lifetime), LeafTTL: ca.MaxLeafTTL, Skew: time.Duration(c.Rotation.Skew),
+		Lifetime: time.Duration(c.Intermediate.Lifetime), LeafTTL: c.longestLeaf(), Skew: time.Duration(c.Rotation.Skew),
 		Mode: rotation.Mode(c.Rotation.Mode), Dwell: time.Duration(c.Rotation.Dwell), Window: window,
 		Approvals: c.Rotation.Approvals, Schedule: c.Rotation.Schedule,
 	}

@@ -17,6 +17,7 @@ type upkeep struct {
 	authority *ca.Authority
 	serving   *servingCertificate
 	tokens    tokenStore
+	reissue   float64 // renewals a second that are asked for when the signer changes
 	now       func() time.Time
 	log       *slog.Logger
 
@@ -114,14 +115,28 @@ func (u *upkeep) tick(ctx context.Context, force bool) error {
 		u.authority.PublishBundle(supply.Bundle)
 		return err
 	}
-	if _, swapErr := u.authority.Swap(supply.Intermediate, supply.Bundle); swapErr != nil {
+	old, swapErr := u.authority.Swap(supply.Intermediate, supply.Bundle)
+	if swapErr != nil {
 		return errors.Join(err, swapErr)
 	}
+	u.askReissue(old, supply.Intermediate, now)
 	if supply.Renewed {
 		u.serving.retryNow()
 		u.log.Info("new intermediate in force", "key_id", supply.Intermediate.KeyID(), "not_after", supply.Intermediate.NotAfter())
 	}
 	return err
+}
+
+// askReissue asks those who watch the bundle to renew, when another anchor signs than
+// before: over so long that they come at the configured rate.
+func (u *upkeep) askReissue(old, next *ca.Intermediate, now time.Time) {
+	if old == nil || old.Anchor().Equal(next.Anchor()) {
+		return
+	}
+	live := u.authority.Outstanding(now).Live[ca.AnchorIDOf(old.Anchor())]
+	over := time.Duration(float64(live) / u.reissue * float64(time.Second))
+	u.authority.AskReissue(ca.Reissue{Anchor: ca.AnchorIDOf(next.Anchor()), Over: over})
+	u.log.Info("another anchor signs; watchers are asked to renew", "anchor", ca.AnchorIDOf(next.Anchor()), "live", live, "over", over.String())
 }
 
 // alone runs do while no tick changes the state.
