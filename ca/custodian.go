@@ -69,6 +69,7 @@ func (c *Custodian) Initialise(ctx context.Context, now time.Time, anchors []Anc
 type Supply struct {
 	Intermediate *Intermediate // nil if there is none and none could be made
 	Bundle       *Bundle
+	Signer       AnchorID  // the anchor under which Intermediate has to be
 	Renewed      bool      // Intermediate is new
 	RenewAfter   time.Time // when the next renewal is due
 	Retired      int       // old keys whose leaves still live
@@ -76,8 +77,12 @@ type Supply struct {
 
 // Due tells whether a Tick at now would make an intermediate.
 func (s Supply) Due(now time.Time) bool {
-	return s.Intermediate == nil || mustRenew(s.Intermediate, now)
+	return s.Intermediate == nil || s.HasToMove() || mustRenew(s.Intermediate, now)
 }
+
+// HasToMove tells whether Intermediate is under another anchor than the one that has
+// to sign: a command has come and its root did not answer yet.
+func (s Supply) HasToMove() bool { return s.Intermediate != nil && s.Intermediate.anchorID != s.Signer }
 
 // Tick brings the supply up to date at now. When the root cannot be reached the
 // intermediate in force is returned together with the error: issuing goes on,
@@ -128,7 +133,10 @@ func (t *custody) replace(ctx context.Context, next State) error {
 }
 
 func (t *custody) supply(current *Intermediate) Supply {
-	s := Supply{Intermediate: current, Bundle: t.bundle, Renewed: t.renewed, RenewAfter: renewAfter(current)}
+	s := Supply{
+		Intermediate: current, Bundle: t.bundle, Signer: AnchorIDOf(t.state.signer(t.bundle)),
+		Renewed: t.renewed, RenewAfter: renewAfter(current),
+	}
 	for _, i := range t.state.Intermediates {
 		if !i.RetiredAt.IsZero() {
 			s.Retired++

@@ -112,6 +112,7 @@ func TestReplicaWaitsForTheRootOfItsCommand(t *testing.T) {
 	require.Equal(t, ca.ReasonRootUnavailable, ca.ReasonOf(err), "%v", err)
 	require.Equal(t, first.KeyID(), supply.Intermediate.KeyID())
 	require.Zero(t, w.held(t).Followed)
+	require.True(t, supply.Due(catest.Start), "nobody sends the command again")
 	w.standby.err = nil
 	require.Equal(t, w.c.Standby, w.tick(t, catest.Start).Anchor())
 }

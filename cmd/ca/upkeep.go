@@ -157,6 +157,9 @@ func (u *upkeep) note(supply ca.Supply, err error, now time.Time) {
 	if !isUsable(supply.Intermediate, now) && !isUsable(u.authority.Intermediate(), now) { // nobody gets anything until this works
 		limit = unservedAtMost
 	}
+	if supply.HasToMove() { // a rotation of all zones waits for this replica
+		limit = unservedAtMost
+	}
 	if u.last != nil && err == nil {
 		u.log.Info("upkeep works again", "after", u.last)
 	}
