@@ -262,3 +262,34 @@ func TestAnIncompleteKeeperDoesNotRun(t *testing.T) {
 	k := &client.Keeper{Client: &renewer{}, Store: func(*client.Certificate) error { return nil }, Now: time.Now}
 	require.Error(t, k.Run(t.Context(), tls.Certificate{}, time.Now()))
 }
+
+// TestABeginningIsTriedUntilItIsStored: each pause is at most twice the one before.
+func TestABeginningIsTriedUntilItIsStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stores, told := 0, 0
+		k := client.Keeper{
+			Now:    time.Now,
+			Failed: func(error, time.Time) { told++ },
+			Store: func(*client.Certificate) error {
+				if stores++; stores < 3 {
+					return errors.New("not this one")
+				}
+				return nil
+			},
+		}
+		begin, want := time.Now(), certificate(time.Hour, time.Minute)
+		got, err := k.Begin(t.Context(), func(context.Context) (*client.Certificate, error) { return want, nil })
+		require.NoError(t, err)
+		require.Same(t, want, got)
+		require.Equal(t, 2, told)
+		require.LessOrEqual(t, time.Since(begin), 3*time.Second)
+
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		got, err = k.Begin(ended, func(ctx context.Context) (*client.Certificate, error) { return nil, ctx.Err() })
+		require.NoError(t, err)
+		require.Nil(t, got)
+		_, err = k.Begin(t.Context(), nil)
+		require.ErrorContains(t, err, "a way to issue")
+	})
+}

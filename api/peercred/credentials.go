@@ -21,8 +21,12 @@ type Config struct {
 // Credentials are transport credentials for Unix sockets under c.
 func Credentials(c Config) credentials.TransportCredentials { return &transport{c: c} }
 
-// AuthInfo is who is at the other end.
-type AuthInfo struct{ UID uint32 }
+// AuthInfo is who is at the other end. PID is the process that connected, or that
+// began to listen: it may have ended since, and another may have its number.
+type AuthInfo struct {
+	UID, GID uint32
+	PID      int32
+}
 
 // AuthType implements credentials.AuthInfo.
 func (AuthInfo) AuthType() string { return "peercred" }
@@ -30,12 +34,18 @@ func (AuthInfo) AuthType() string { return "peercred" }
 // UID is the user that made the call of ctx, false where the connection was not
 // made with Credentials.
 func UID(ctx context.Context) (uint32, bool) {
+	a, ok := Peer(ctx)
+	return a.UID, ok
+}
+
+// Peer is who made the call of ctx, false where the connection was not made with
+// Credentials.
+func Peer(ctx context.Context) (AuthInfo, bool) {
 	if p, ok := peer.FromContext(ctx); ok {
-		if a, ok := p.AuthInfo.(AuthInfo); ok {
-			return a.UID, true
-		}
+		a, ok := p.AuthInfo.(AuthInfo)
+		return a, ok
 	}
-	return 0, false
+	return AuthInfo{}, false
 }
 
 type transport struct{ c Config }
@@ -75,7 +85,7 @@ func handshake(conn net.Conn, allow func(uid uint32) bool) (net.Conn, credential
 	if allow == nil || !allow(cred.Uid) {
 		return nil, nil, &RefusedError{UID: cred.Uid}
 	}
-	return conn, AuthInfo{UID: cred.Uid}, nil
+	return conn, AuthInfo{UID: cred.Uid, GID: cred.Gid, PID: cred.Pid}, nil
 }
 
 func (*transport) Info() credentials.ProtocolInfo {

@@ -9,5 +9,5 @@
 // The kernel's answer is the user that connected, or that began to listen; what a
 // process does with its user id later does not change it.
 //
-// api/admin and api/upstream serve on it.
+// api/admin, api/upstream and api/workload serve on it.
 package peercred

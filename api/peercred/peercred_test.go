@@ -47,7 +47,7 @@ func meet(t *testing.T, c peercred.Config, listen func(path string) (net.Listene
 			defer conn.Close()
 			var info any
 			_, info, err = creds.ServerHandshake(conn)
-			if err == nil && info != (peercred.AuthInfo{UID: me()}) {
+			if err == nil && info != (peercred.AuthInfo{UID: me(), GID: uint32(os.Getgid()), PID: int32(os.Getpid())}) {
 				err = errors.New("the client is another")
 			}
 		}
