@@ -29,7 +29,7 @@ PKG    ?= ./...
 FUZZTIME ?= 10s
 ROTATIONS ?= 20
 
-.PHONY: help run test check build upstream e2e rotations bench bench-roots tools proto artefact race lint vuln fuzz fmt tidy-check upstream-check proto-check prerequisites clean
+.PHONY: help run test check build agent upstream e2e rotations bench bench-roots tools proto artefact race lint vuln fuzz fmt tidy-check upstream-check proto-check prerequisites clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,11 @@ build: prerequisites ## Build bin/ca (FIPS=boring or native)
 	@mkdir -p bin
 	$(GO) build -trimpath -ldflags '-s -w' -o bin/ca ./cmd/ca
 	@echo "built bin/ca with the $(FIPS) backend, $$(du -m bin/ca | cut -f1) MB"
+
+agent: prerequisites ## Build bin/ca-agent, which serves workloads their certificates
+	@mkdir -p bin
+	$(GO) build -trimpath -ldflags '-s -w' -o bin/ca-agent ./cmd/ca-agent
+	@echo "built bin/ca-agent with the $(FIPS) backend, $$(du -m bin/ca-agent | cut -f1) MB"
 
 upstream: prerequisites ## Build bin/ca-upstream, the bridge to HSMs, cloud keys and step-ca
 	@mkdir -p bin
