@@ -1,8 +1,8 @@
 // Command pingpong is a toy workload: it gets a certificate from a Kedge server, keeps
-// it fresh, and all the time calls its peer over mutual TLS with a new handshake for
-// each call, as well as answering the calls of its peer. It counts every handshake that
-// fails. Two of them in two zones show what a rotation of trust anchors does to live
-// traffic: nothing. docs/rotation.md uses it.
+// it fresh, and all the time calls its peers over mutual TLS with a new handshake for
+// each call, as well as answering their calls. It counts every handshake that fails.
+// Two of them in two zones show what a rotation of trust anchors does to live traffic:
+// nothing. docs/rotation.md uses it.
 package main
 
 import (
@@ -15,6 +15,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -33,8 +34,9 @@ func main() {
 
 // options are the flags.
 type options struct {
-	server, bundle, tokenFile, listen, peer string
-	ttl, every, report                      time.Duration
+	server, bundle, tokenFile, listen string
+	peers                             []string
+	ttl, every, report                time.Duration
 }
 
 func parse(args []string) (options, error) {
@@ -44,11 +46,13 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.bundle, "bundle", "bundle.pem", "PEM trust anchors to begin with")
 	f.StringVar(&o.tokenFile, "token-file", "", "token of the workload")
 	f.StringVar(&o.listen, "listen", "127.0.0.1:9001", "where the peer calls")
-	f.StringVar(&o.peer, "peer", "127.0.0.1:9002", "where to call")
+	peers := f.String("peer", "127.0.0.1:9002", "where to call; several with commas")
 	f.DurationVar(&o.ttl, "ttl", 5*time.Minute, "lifetime of certificates")
 	f.DurationVar(&o.every, "every", 20*time.Millisecond, "between two calls")
 	f.DurationVar(&o.report, "report", 10*time.Second, "between two lines of the log")
-	return o, f.Parse(args)
+	err := f.Parse(args)
+	o.peers = strings.Split(*peers, ",")
+	return o, err
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
@@ -75,7 +79,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	go w.answer(ctx, listener)
-	go w.call(ctx)
+	for _, peer := range o.peers {
+		go w.call(ctx, peer)
+	}
 	keeper := client.Keeper{
 		Client: c, Watcher: c, Now: time.Now,
 		Store: func(fresh *client.Certificate) error {

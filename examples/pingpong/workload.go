@@ -10,6 +10,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/kedge-ca/kedge/api/client"
@@ -27,18 +28,30 @@ type workload struct {
 // counts are of calls: each is a handshake, a ping and a pong.
 type counts struct {
 	calls, answers, failed atomic.Int64
+	cut                    atomic.Int64           // a network or a process ended them
 	last                   atomic.Pointer[string] // failure
 }
 
 func (c *counts) line() string {
 	s := fmt.Sprintf("%d calls, %d answers, %d failed", c.calls.Load(), c.answers.Load(), c.failed.Load())
+	if cut := c.cut.Load(); cut > 0 {
+		s += fmt.Sprintf(", %d cut off", cut)
+	}
 	if last := c.last.Load(); last != nil {
 		s += ", last: " + *last
 	}
 	return s
 }
 
+// fail counts a call that failed. One that a peer has never answered, as when a cable
+// is pulled or a process killed, says nothing of certificates.
 func (c *counts) fail(err error) {
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		c.cut.Add(1)
+		return
+	}
 	text := err.Error()
 	c.failed.Add(1)
 	c.last.Store(&text)
@@ -110,16 +123,16 @@ func (w *workload) answer(ctx context.Context, l net.Listener) {
 			switch {
 			case err == nil:
 				w.count.answers.Add(1)
-			case ctx.Err() == nil && !errors.Is(err, io.EOF): // a caller that ended is no failure
+			case ctx.Err() == nil:
 				w.count.fail(fmt.Errorf("answering: %w", err))
 			}
 		}()
 	}
 }
 
-// call calls the peer without end. A peer that is not there yet, or no more, is waited
-// for: what is counted is handshakes.
-func (w *workload) call(ctx context.Context) {
+// call calls a peer without end. One that is not there yet, or no more, is waited for:
+// what is counted is handshakes.
+func (w *workload) call(ctx context.Context, peer string) {
 	config, err := fips.WorkloadClientTLS(fips.WorkloadTLSConfig{
 		Roots:       func() *x509.CertPool { return w.now().pool },
 		Certificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return w.now().certificate, nil },
@@ -137,7 +150,7 @@ func (w *workload) call(ctx context.Context) {
 	ticker := time.NewTicker(w.every)
 	defer ticker.Stop()
 	for ctx.Err() == nil {
-		conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", w.peer)
+		conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", peer)
 		if err == nil {
 			if err := ping(conn, config); err == nil {
 				w.count.calls.Add(1)
