@@ -105,7 +105,7 @@ func (w *workload) listener() (net.Listener, error) {
 func (w *workload) answer(ctx context.Context, l net.Listener) {
 	go func() {
 		<-ctx.Done()
-		l.Close()
+		_ = l.Close()
 	}()
 	for {
 		conn, err := l.Accept()
