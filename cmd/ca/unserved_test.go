@@ -32,6 +32,34 @@ func TestAServerWithoutAnIntermediateAsksOften(t *testing.T) {
 	require.Equal(t, retryAtMost, i.upkeep.retry.wait)
 }
 
+// A command that could not be followed at once is followed as soon as that is possible:
+// the intermediate in force may have days to live, and a rotation waits.
+func TestACommandThatFailedIsTriedAgain(t *testing.T) {
+	s := makeSite(t, at(time.Now()))
+	i, err := at(time.Now()).openInstance(s.config, fipstest.Start(t, s.config.FIPS.Profile), slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = i.close() })
+	require.NoError(t, i.upkeep.tick(t.Context(), false))
+	bundle := i.authority.Bundle()
+	var standby ca.AnchorID
+	for _, a := range bundle.Anchors() {
+		if a.Slot == ca.SlotStandby {
+			standby = ca.AnchorIDOf(a.Certificate)
+		}
+	}
+	require.NoError(t, i.custodian.Obey(t.Context(), time.Now(), ca.Command{Signer: standby, Epoch: 1}))
+	for range 20 { // no root of the standby is configured
+		require.Error(t, i.upkeep.tick(t.Context(), false))
+	}
+	require.True(t, i.upkeep.status().HasToMove())
+	require.LessOrEqual(t, i.upkeep.retry.wait, unservedAtMost)
+	require.True(t, i.upkeep.due(i.upkeep.retry.next))
+
+	i.upkeep.note(ca.Supply{}, errors.New("reading state: context deadline exceeded"), time.Now())
+	i.upkeep.supply.Signer = ca.AnchorIDOf(i.authority.Intermediate().Anchor()) // as of before
+	require.True(t, i.upkeep.due(i.upkeep.retry.next))
+}
+
 // A root whose clock is days behind signs intermediates that are due at once. They
 // must not be renewed every few seconds for ever.
 func TestAnIntermediateThatIsDueAtOnceIsRenewedAtAPace(t *testing.T) {

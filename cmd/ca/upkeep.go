@@ -98,7 +98,9 @@ func (u *upkeep) renewServing(ctx context.Context) {
 func (u *upkeep) due(now time.Time) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.supply.Due(now) && u.retry.ready(now)
+	// What failed is tried again, whatever is known of the supply: a command may have
+	// come since, and the state could not be read.
+	return (u.supply.Due(now) || u.last != nil) && u.retry.ready(now)
 }
 
 // tick asks the custodian once and puts what it found or made in force.
