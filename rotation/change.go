@@ -144,7 +144,7 @@ func (p Plan) Exclude(zone Zone, reason string, lease time.Time) (Plan, error) {
 	}
 	next := p.clone()
 	z := &next.Zones[i]
-	z.Excluded, z.Lease, z.Returning = reason, later(z.Lease, lease), false
+	z.Excluded, z.Lease, z.Returning, z.Evident = reason, later(z.Lease, lease), false, time.Time{}
 	return next, nil
 }
 

@@ -226,3 +226,30 @@ func TestActsNameWhoseTheyAre(t *testing.T) {
 }
 
 func second(_ rotation.Plan, err error) error { return err }
+
+// TestZoneReturnsWithAllItsVerifiers: those of a replica that was removed meanwhile,
+// and those who are behind their replica, count as well.
+func TestZoneReturnsWithAllItsVerifiers(t *testing.T) {
+	lease := start.Add(6 * 24 * time.Hour)
+	returning := func(phase rotation.Phase) rotation.Plan {
+		p := act(t)(in(t, phase, nil).Exclude("eu-2", "the region is lost", lease))
+		return act(t)(p.Include("eu-2"))
+	}
+	gone := report("eu-2", 7, oldID, 41)
+	gone.Replica, gone.Removed, gone.Lease = "1", true, lease
+	out := settled(returning(rotation.Draining), append(everybody(8, newID, 42), gone))
+	require.NotEmpty(t, out.Plan.Zones[2].Excluded)
+	gone.Sequence, gone.Coverage = 42, nil
+	out = settled(returning(rotation.Draining), append(everybody(8, newID, 42), gone))
+	require.Empty(t, out.Plan.Zones[2].Excluded)
+
+	behind := everybody(8, newID, 43)
+	behind[0].Sequence = 42 // the plan is not over by the others
+	behind[2].Coverage = map[ca.VerifierClass]ca.Coverage{ca.ClassRenewal: {Sequence: 41, Live: 3, Behind: 3}}
+	require.NotEmpty(t, settled(returning(rotation.Retiring), behind).Plan.Zones[2].Excluded)
+	behind[2].Coverage = nil
+	require.Empty(t, settled(returning(rotation.Retiring), behind).Plan.Zones[2].Excluded)
+
+	p := returning(rotation.Draining).Next(start, everybody(8, newID, 42)).Plan
+	require.NotEmpty(t, p.Zones[2].Excluded, "for twice the skew, as all evidence")
+}

@@ -120,15 +120,54 @@ func (v *view) areOthersDead() bool {
 		v.settles(CodeCoverage, "verifiers whose leaf has just ended live at clocks that are slow")
 	}
 	for _, r := range v.removed {
-		i := v.plan.zone(r.Zone)
-		if !v.guards.lease || i < 0 || v.plan.Zones[i].Excluded != "" || v.now.After(r.Lease.Add(v.plan.Skew)) {
-			continue
-		}
-		if before := slices.Clone(v.blockers); r.Received.IsZero() || !v.holdsBundle(r) || !v.covers(r, v.plan.Needed) {
-			v.blockers = before
+		if i := v.plan.zone(r.Zone); i >= 0 && v.plan.Zones[i].Excluded == "" && !v.leavesNobody(r) {
 			v.refuse(r, CodeCoverage, "it was removed, and verifiers that it served may not have bundle %d", v.plan.Needed)
 			v.blockers[len(v.blockers)-1].Until = r.Lease.Add(v.plan.Skew)
 		}
 	}
 	return len(v.blockers) == 0
+}
+
+// leavesNobody tells whether the verifiers that a removed replica served have the
+// bundle, or are dead: their leaves end with its last intermediate.
+func (v *view) leavesNobody(r Report) bool {
+	before := slices.Clone(v.blockers)
+	has := !r.Received.IsZero() && v.holdsBundle(r) && v.covers(r, v.plan.Needed)
+	v.blockers = before
+	return has || !v.guards.lease || v.now.After(r.Lease.Add(v.plan.Skew))
+}
+
+// hasCaughtUp tells whether a zone that returns and its verifiers hold what the others
+// sign under, those included whom its removed replicas served.
+func (v *view) hasCaughtUp(zone Zone) bool {
+	e := v.plan.emergency()
+	has := v.hasBoth
+	switch {
+	case v.plan.Phase == Staged || v.plan.Phase == Distributing:
+		return true // nobody signs under the new anchor, and it is waited for as all are
+	case v.plan.Phase == Retiring, v.plan.Phase == Aborting && e != nil && e.Distrust:
+		has = func(r Report) bool { return v.hasMoved(r) && v.covers(r, v.plan.Needed) }
+	}
+	return v.quietly(zone, has) && !slices.ContainsFunc(v.removed, func(r Report) bool { return r.Zone == zone && !v.leavesNobody(r) })
+}
+
+// returns lets a zone take part again once it has caught up, for as long as evidence
+// has to last.
+func (v *view) returns(z *ZoneState) {
+	switch {
+	case !v.guards.enrol:
+	case !v.hasCaughtUp(z.Name):
+		z.Evident = time.Time{}
+		return
+	case v.plan.Phase == Staged || v.plan.Phase == Distributing:
+	case z.Evident.IsZero():
+		z.Evident = v.now
+		fallthrough
+	default:
+		if v.guards.skew && v.now.Before(z.Evident.Add(2*v.plan.Skew)) {
+			return
+		}
+	}
+	z.Excluded, z.Returning, z.Lease, z.Evident = "", false, time.Time{}, time.Time{}
+	z.Commanded = z.Commanded || v.plan.Phase != Activating
 }

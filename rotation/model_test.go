@@ -119,6 +119,7 @@ type rules struct {
 	excludes bool     // zone b is excluded, and may return
 	observes bool     // somebody else publishes once
 	slow     bool     // a second controller decides, and stores later
+	short    bool     // intermediates live as long as leaves, no longer
 	urgent   bool     // the old anchor is dropped by an emergency, reissue first
 	ablate   []string // the guards that it needs
 }

@@ -246,22 +246,8 @@ func (v *view) settle() {
 		for _, r := range v.reports[z.Name] {
 			z.Lease = later(z.Lease, r.Lease)
 		}
-		if z.Returning && (!v.guards.enrol || v.hasCaughtUp(z.Name)) {
-			z.Excluded, z.Returning, z.Lease = "", false, time.Time{}
-			z.Commanded = z.Commanded || v.plan.Phase != Activating
+		if z.Returning {
+			v.returns(z)
 		}
 	}
-}
-
-// hasCaughtUp tells whether a zone that returns and its verifiers hold what is signed
-// under by the others.
-func (v *view) hasCaughtUp(zone Zone) bool {
-	e := v.plan.emergency()
-	switch {
-	case v.plan.Phase == Staged || v.plan.Phase == Distributing:
-		return true // nobody signs under the new anchor, and it is waited for as all are
-	case v.plan.Phase == Retiring, v.plan.Phase == Aborting && e != nil && e.Distrust:
-		return v.quietly(zone, v.hasMoved)
-	}
-	return v.quietly(zone, v.hasBoth)
 }

@@ -41,6 +41,8 @@ type ZoneState struct {
 	// Returning is set when an excluded zone may take part again, as soon as it and its
 	// verifiers hold what the others do.
 	Returning bool `json:"returning,omitempty"`
+	// Evident is since when a zone that returns has caught up; zero while it has not.
+	Evident time.Time `json:"evident,omitzero"`
 	// Lease is when the last intermediate of an excluded zone ends.
 	Lease time.Time `json:"lease,omitzero"`
 	// Commanded is set once the zone was told to sign under the new anchor.

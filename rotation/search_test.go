@@ -109,11 +109,13 @@ func (m *model) operatorMoves(w *world, found emit) {
 		return
 	}
 	if w.acts&hasExcluded == 0 {
-		if next, err := p.Exclude("b", "it is away", at(leaseLife)); err == nil {
+		if next, err := p.Exclude("b", "it is away", at(m.leaseLife())); err == nil {
 			to, broken := m.change(w, next)
 			to.acts |= hasExcluded
 			for r := range to.members[1] {
-				to.members[1][r].lease = leaseLife
+				if is := &to.members[1][r]; is.lease == never {
+					is.lease = m.leaseLife()
+				}
 			}
 			found(to, step{name: "the operator excludes zone b"}, broken)
 		}
@@ -171,10 +173,10 @@ func (m *model) memberMoves(w *world, z, r int, found emit) {
 		return
 	case serving:
 		m.servingMoves(w, z, r, found)
-		if m.leaves && w.acts&hasRemoved == 0 {
+		if m.leaves && w.acts&hasRemoved == 0 && (z == 1 || !m.excludes) { // that of zone a is in another world
 			to := *w
 			to.acts |= hasRemoved
-			to.members[z][r].state, to.members[z][r].lease = removed, leaseLife
+			m.remove(&to.members[z][r])
 			found(to, step{"zone %s, replica %d is removed%.0d", uint8(z), uint8(r), 0}, "")
 		}
 	}

@@ -34,8 +34,8 @@ func (m *model) tick(w *world) {
 			if is.got.highWater < -m.skew {
 				is.got.highWater = never
 			}
-			if is.state == removed && is.lease < -m.skew {
-				is.held = [modelClasses]uint8{} // the leaves of its verifiers have ended
+			if is.state == removed {
+				m.remove(is)
 			}
 		}
 	}
@@ -132,4 +132,23 @@ func (w *world) isExempt(z int) bool {
 		left = left && (is.state == removed || is.state <= absent)
 	}
 	return left || w.plan.zones[z].excluded
+}
+
+// remove takes a replica out. Its verifiers are dead once their leaves have ended with
+// its last intermediate.
+func (m *model) remove(is *member) {
+	if is.state = removed; is.lease == never {
+		is.lease = m.leaseLife()
+	}
+	if is.lease < -m.skew {
+		is.held = [modelClasses]uint8{}
+	}
+}
+
+// leaseLife is how long an intermediate lives that is not renewed any more.
+func (m *model) leaseLife() int8 {
+	if m.short {
+		return leafLife
+	}
+	return leaseLife
 }
