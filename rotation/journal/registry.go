@@ -214,6 +214,9 @@ func removedReplica(r Replica) error {
 // Admitted is the replica of a key, or an *ca.Error that says why there is none:
 // ReasonZoneUnknown, or ReasonZoneRemoved for one that was removed.
 func (r *Registry) Admitted(ctx context.Context, key string) (Replica, error) {
+	if key == "" { // no document has that name
+		return Replica{}, ca.Refuse(ca.ReasonZoneUnknown, "a replica without a key")
+	}
 	at, err := r.keys.get(ctx, key)
 	if err != nil {
 		return Replica{}, err
