@@ -103,14 +103,15 @@ func (s *servingCertificate) retryNow() {
 }
 
 // unservedAtMost is the longest wait between attempts while there is no certificate
-// that lives: no proxy can connect then.
+// that lives, or not for long: no proxy can connect then.
 const unservedAtMost = 30 * time.Second
 
-// failed spaces the next attempt.
+// failed spaces the next attempt: by no more than a quarter of what the certificate has
+// left to live.
 func (s *servingCertificate) failed() {
-	now, limit := s.now(), retryAtMost
-	if current := s.current.Load(); current == nil || !now.Before(current.leaf.NotAfter) {
-		limit = unservedAtMost
+	now, limit := s.now(), unservedAtMost
+	if current := s.current.Load(); current != nil {
+		limit = min(retryAtMost, max(limit, current.leaf.NotAfter.Sub(now)/4))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

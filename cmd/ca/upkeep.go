@@ -98,8 +98,8 @@ func (u *upkeep) renewServing(ctx context.Context) {
 func (u *upkeep) due(now time.Time) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	// What failed is tried again, whatever is known of the supply: a command may have
-	// come since, and the state could not be read.
+	// What failed is tried again, whatever is known of the supply: a command of the
+	// primary may have come since, and the state could not be read.
 	return (u.supply.Due(now) || u.last != nil) && u.retry.ready(now)
 }
 
